@@ -1,0 +1,3 @@
+module github.com/busylamp/busylamp
+
+go 1.26
