@@ -1,0 +1,222 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/busylamp/busylamp"
+)
+
+// listen opens the HTTP interface, nil if there is none.
+func (s *sidecar) listen() (net.Listener, error) {
+	if s.cfg.Admin == "" || s.cfg.Admin == "off" {
+		return nil, nil
+	}
+	l, err := net.Listen("tcp", s.cfg.Admin)
+	if err != nil {
+		return nil, fmt.Errorf("%w (another busylamp? choose another port, or admin: off)", err)
+	}
+	return l, nil
+}
+
+// serveAdmin serves the HTTP interface until ctx ends.
+func (s *sidecar) serveAdmin(ctx context.Context, l net.Listener) {
+	server := &http.Server{Handler: s.routes(), ReadTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second,
+		MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		<-ctx.Done()
+		// Whoever asks at the very end is cut off.
+		late, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		server.Shutdown(late)
+		server.Close()
+	}()
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		s.log.Error("the HTTP interface ended", "error", err)
+	}
+	<-stopped
+}
+
+func (s *sidecar) routes() http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(newMetrics(s), collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", s.healthz)
+	mux.HandleFunc("GET /readyz", s.readyz)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
+	mux.HandleFunc("GET /api/v1/presentities", s.presentities)
+	mux.HandleFunc("GET /api/v1/proxies", s.proxies)
+	return mux
+}
+
+// engineTime bounds how long a request waits for the engine.
+const engineTime = 2 * time.Second
+
+// look runs f on the engine.
+func (s *sidecar) look(ctx context.Context, f func(*busylamp.Engine)) error {
+	ctx, cancel := context.WithTimeout(ctx, engineTime)
+	defer cancel()
+	return s.loop.Do(ctx, f)
+}
+
+// healthz answers 200 as long as the engine answers.
+func (s *sidecar) healthz(w http.ResponseWriter, r *http.Request) {
+	if err := s.look(r.Context(), func(*busylamp.Engine) {}); err != nil {
+		http.Error(w, "the engine does not answer: "+err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ok")
+}
+
+// readyz answers 200 when every proxy is connected and in step: its list of calls has
+// been compared with ours since the last doubt.
+func (s *sidecar) readyz(w http.ResponseWriter, r *http.Request) {
+	var proxies []busylamp.ProxyStatus
+	if err := s.look(r.Context(), func(e *busylamp.Engine) { proxies = e.ProxyStatuses() }); err != nil {
+		http.Error(w, "the engine does not answer: "+err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	ready, text := true, ""
+	for _, p := range proxies {
+		state := "connected and in step"
+		switch {
+		case !p.Connected:
+			state = "not connected"
+		case !p.InStep:
+			state = "connected, being compared (" + p.Resync + ")"
+		}
+		ready = ready && p.InStep
+		text += fmt.Sprintf("proxy %s: %s\n", p.Name, state)
+	}
+	if !ready {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	fmt.Fprint(w, text)
+}
+
+// maxListed bounds the presentities of one answer.
+const maxListed = 10_000
+
+// presentities answers /api/v1/presentities: all, by ?from= and ?limit=, or the one of
+// ?presentity=.
+func (s *sidecar) presentities(w http.ResponseWriter, r *http.Request) {
+	var views []busylamp.View
+	total := 0
+	q := r.URL.Query()
+	ask := func(e *busylamp.Engine) {
+		total = e.Stats().People
+		views = e.Views(number(q.Get("from"), 0), min(number(q.Get("limit"), 1000), maxListed))
+	}
+	if uri := q.Get("presentity"); uri != "" {
+		p, err := busylamp.ParsePresentity(uri)
+		if err != nil {
+			http.Error(w, "presentity: "+err.Error(), http.StatusBadRequest)
+			return
+		}
+		ask = func(e *busylamp.Engine) {
+			total = e.Stats().People
+			if v, ok := e.View(p); ok {
+				views = append(views, v)
+			}
+		}
+	}
+	if err := s.look(r.Context(), ask); err != nil {
+		http.Error(w, "the engine does not answer: "+err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	now := time.Now()
+	out := presentityList{Total: total, Presentities: make([]presentityJSON, 0, len(views))}
+	for _, v := range views {
+		out.Presentities = append(out.Presentities, newPresentityJSON(v, now))
+	}
+	writeJSON(w, out)
+}
+
+func (s *sidecar) proxies(w http.ResponseWriter, r *http.Request) {
+	var proxies []busylamp.ProxyStatus
+	if err := s.look(r.Context(), func(e *busylamp.Engine) { proxies = e.ProxyStatuses() }); err != nil {
+		http.Error(w, "the engine does not answer: "+err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	type proxyJSON struct {
+		Name      string `json:"name"`
+		Connected bool   `json:"connected"`
+		InStep    bool   `json:"in_step"`
+		Calls     int    `json:"calls"`
+		Resync    string `json:"last_resync_for"`
+	}
+	out := make([]proxyJSON, 0, len(proxies))
+	for _, p := range proxies {
+		out = append(out, proxyJSON(p))
+	}
+	writeJSON(w, map[string]any{"proxies": out})
+}
+
+// number reads a query's number, def where it is none.
+func number(s string, def int) int {
+	if n, err := strconv.Atoi(s); err == nil && n >= 0 {
+		return n
+	}
+	return def
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.Encode(v)
+}
+
+type presentityList struct {
+	Total        int              `json:"total"`
+	Presentities []presentityJSON `json:"presentities"`
+}
+
+type presentityJSON struct {
+	Presentity   string            `json:"presentity"`
+	State        string            `json:"state"`
+	Source       string            `json:"source,omitempty"`
+	Since        time.Time         `json:"since"`
+	Calls        int               `json:"calls"`
+	Early        int               `json:"early_calls,omitempty"`
+	Publications []publicationJSON `json:"publications"`
+}
+
+type publicationJSON struct {
+	Publisher   string     `json:"publisher"`
+	State       string     `json:"state"` // what the server is known to have, "clear" for nothing
+	Expires     *time.Time `json:"expires,omitempty"`
+	Outstanding string     `json:"outstanding,omitempty"`
+	Attempts    int        `json:"failed_attempts,omitempty"`
+	LastCode    int        `json:"last_code,omitempty"`
+	LastReason  string     `json:"last_reason,omitempty"`
+}
+
+func newPresentityJSON(v busylamp.View, now time.Time) presentityJSON {
+	out := presentityJSON{Presentity: string(v.Presentity), State: v.State.String(), Source: v.Source,
+		Since: now.Add(-v.Age).Round(time.Millisecond), Calls: v.Calls, Early: v.Early, Publications: []publicationJSON{}}
+	for _, p := range v.Publications {
+		pj := publicationJSON{Publisher: p.Publisher, State: "clear", Outstanding: p.Outstanding,
+			Attempts: p.Attempts, LastCode: p.LastCode, LastReason: p.LastReason}
+		if p.Has != busylamp.Unknown {
+			at := now.Add(p.ExpiresIn).Round(time.Millisecond)
+			pj.State, pj.Expires = p.Has.String(), &at
+		}
+		out.Publications = append(out.Publications, pj)
+	}
+	return out
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/busylamp/busylamp"
+)
+
+// metrics reads the engine's and the adapters' counters when Prometheus asks.
+type metrics struct{ s *sidecar }
+
+func newMetrics(s *sidecar) *metrics { return &metrics{s} }
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("busylamp_"+name, help, labels, nil)
+}
+
+var (
+	descEvents    = desc("call_events_total", "Call events taken by the engine.")
+	descLate      = desc("call_events_late_total", "Call events that changed nothing: doubled, overtaken, or of an ended call.")
+	descBadURI    = desc("call_parties_bad_uri_total", "Parties of calls whose URI cannot be a presentity.")
+	descForeign   = desc("call_parties_foreign_total", "Parties of calls in no configured domain.")
+	descOverflow  = desc("overflow_total", "Calls or tombstones dropped because a limit was reached.")
+	descDoubts    = desc("doubts_total", "Times that events may have been lost.")
+	descEpochs    = desc("proxy_restarts_total", "New lives of proxies seen.")
+	descResyncs   = desc("resyncs_total", "Comparisons with a proxy's list of calls.", "result")
+	descDrift     = desc("drift_total", "Differences found and healed by a comparison.", "cause")
+	descChanges   = desc("presence_changes_total", "Changes of a presence.")
+	descPublish   = desc("publish_total", "PUBLISH requests that have ended.", "kind", "result")
+	descCalls     = desc("calls", "Calls that are up, as far as known.")
+	descPeople    = desc("presentities", "Presentities with calls or publications.")
+	descInFlight  = desc("publish_outstanding", "PUBLISH requests outstanding.", "publisher")
+	descWaiting   = desc("publish_waiting", "Publications waiting for a free place.", "publisher")
+	descConnected = desc("proxy_connected", "Whether events of the proxy arrive.", "proxy")
+	descInStep    = desc("proxy_in_step", "Whether the proxy's list agreed with ours since the last doubt.", "proxy")
+	descEvapi     = desc("evapi_total", "What arrived over evapi, and what went wrong there.", "proxy", "what")
+)
+
+var driftNames = map[busylamp.Drift]string{busylamp.DriftAbsent: "end_lost",
+	busylamp.DriftUnseen: "start_lost", busylamp.DriftStage: "stage_lost"}
+
+// Describe is part of prometheus.Collector. Nothing is described: what there is depends
+// on the configuration.
+func (m *metrics) Describe(chan<- *prometheus.Desc) {}
+
+// Collect is part of prometheus.Collector.
+func (m *metrics) Collect(ch chan<- prometheus.Metric) {
+	var st busylamp.Stats
+	var proxies []busylamp.ProxyStatus
+	err := m.s.look(context.Background(), func(e *busylamp.Engine) { st, proxies = e.Stats(), e.ProxyStatuses() })
+	if err != nil {
+		return
+	}
+	count := func(d *prometheus.Desc, v uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	gauge := func(d *prometheus.Desc, v int, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(v), labels...)
+	}
+	count(descEvents, st.Events)
+	count(descLate, st.Late)
+	count(descBadURI, st.BadURI)
+	count(descForeign, st.Foreign)
+	count(descOverflow, st.Overflow)
+	count(descDoubts, st.Doubts)
+	count(descEpochs, st.NewEpochs)
+	count(descResyncs, st.Resyncs, "asked")
+	count(descResyncs, st.ResyncsFailed, "failed")
+	count(descChanges, st.Changes)
+	for d, name := range driftNames {
+		count(descDrift, st.Drift[d], name)
+	}
+	for k := busylamp.Initial; k <= busylamp.Remove; k++ {
+		for r := busylamp.Accepted; r <= busylamp.Refused; r++ {
+			count(descPublish, st.Requests[k][r], k.String(), r.String())
+		}
+	}
+	gauge(descCalls, st.Calls)
+	gauge(descPeople, st.People)
+	for i, p := range m.s.cfg.Publishers {
+		gauge(descInFlight, st.InFlight[i], p.Name)
+		gauge(descWaiting, st.Waiting[i], p.Name)
+	}
+	for _, p := range proxies {
+		gauge(descConnected, truth(p.Connected), p.Name)
+		gauge(descInStep, truth(p.InStep), p.Name)
+	}
+	for _, k := range m.s.events {
+		k.Count.Each(func(what string, n uint64) { count(descEvapi, n, k.Name(), what) })
+	}
+}
+
+func truth(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/busylamp/busylamp"
+	"github.com/busylamp/busylamp/adapters/kamailio"
+	"github.com/busylamp/busylamp/adapters/sippublish"
+)
+
+// withdrawTime is how long on_stop: withdraw may take (the contract's 5 s, with a margin).
+const withdrawTime = 4500 * time.Millisecond
+
+// serve runs the sidecar until it is told to stop, and returns the exit code.
+func serve(path string, environ []string, stderr io.Writer) int {
+	cfg, err := load(path, environ)
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return 1
+	}
+	log := newLogger(cfg.Log, stderr)
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer cancel()
+
+	log.Info("busylamp starts", "version", version, "config", path,
+		"proxies", len(cfg.Kamailio), "publishers", len(cfg.Publishers), "domains", len(cfg.Domains))
+	for {
+		next, err := serveOnce(stop, hangup, cfg, path, environ, log)
+		if err != nil {
+			fmt.Fprintln(stderr, err)
+			return 1
+		}
+		if next == nil {
+			log.Info("busylamp stopped")
+			return 0
+		}
+		cfg = *next
+		log = newLogger(cfg.Log, stderr)
+		log.Info("configuration reloaded", "config", path)
+	}
+}
+
+// sidecar is everything that runs under one configuration.
+type sidecar struct {
+	cfg        config
+	log        *slog.Logger
+	loop       *busylamp.Loop
+	events     []*kamailio.Events
+	publishers []*sippublish.Publisher
+}
+
+// serveOnce runs under one configuration. It returns the next one after a SIGHUP that
+// could be read, and nil when the sidecar is to end.
+func serveOnce(stop context.Context, hangup <-chan os.Signal, cfg config, path string, environ []string, log *slog.Logger) (*config, error) {
+	s, err := newSidecar(cfg, log)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	defer s.close()
+	admin, err := s.listen()
+	if err != nil {
+		return nil, fmt.Errorf("%s: admin: %w", path, err)
+	}
+	ctx, cancel := context.WithCancel(stop)
+	defer cancel()
+	var next *config
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-hangup:
+				reloaded, err := load(path, environ)
+				if err != nil {
+					log.Error("configuration not reloaded; the old one stays", "error", err)
+					continue
+				}
+				next = &reloaded
+				cancel()
+				return
+			}
+		}
+	}()
+	s.run(ctx, admin)
+	if stop.Err() != nil {
+		next = nil
+	}
+	return next, nil
+}
+
+// newSidecar wires adapters and engine together.
+func newSidecar(cfg config, log *slog.Logger) (*sidecar, error) {
+	s := &sidecar{cfg: cfg, log: log}
+	engine := busylamp.Config{
+		Directory: newDirectory(cfg),
+		Early:     cfg.Early == "publish",
+		Audit:     cfg.Audit,
+		Hold:      cfg.Hold,
+		Seed:      rand.Uint64(),
+		Sides:     map[string]busylamp.Sides{"caller": busylamp.SideCaller, "callee": busylamp.SideCallee}[cfg.Sides],
+	}
+	loop := busylamp.LoopConfig{Observe: s.changed}
+	if cfg.OnStop == "withdraw" {
+		loop.Withdraw = withdrawTime
+	}
+	for _, k := range cfg.Kamailio {
+		rpc, err := kamailio.NewRPC(k.RPC)
+		if err != nil {
+			return nil, err
+		}
+		engine.Proxies = append(engine.Proxies, k.Name)
+		loop.Proxies = append(loop.Proxies, kamailio.NewTruth(rpc))
+	}
+	for _, p := range cfg.Publishers {
+		target, err := sippublish.ParseTarget(p.Server)
+		if err != nil {
+			return nil, err
+		}
+		pub, err := sippublish.New(sippublish.Config{Name: p.Name, Server: target, Profile: sippublish.Profile(p.Profile),
+			TupleID: p.TupleID, Timeout: p.Timeout, UserAgent: "busylamp/" + version})
+		if err != nil {
+			return nil, err
+		}
+		s.publishers = append(s.publishers, pub)
+		engine.Publishers = append(engine.Publishers,
+			busylamp.PublisherConfig{Name: p.Name, Expires: p.Expires, Max: p.MaxOutstanding})
+		loop.Publishers = append(loop.Publishers, pub)
+	}
+	e, err := busylamp.New(engine)
+	if err != nil {
+		return nil, err
+	}
+	s.loop = busylamp.NewLoop(e, loop)
+	for i, k := range cfg.Kamailio {
+		s.events = append(s.events, kamailio.NewEvents(kamailio.Config{
+			Index: i, Name: k.Name, Evapi: k.Evapi, Early: engine.Early, Log: log}, s.loop))
+	}
+	return s, nil
+}
+
+// run runs everything until ctx ends.
+func (s *sidecar) run(ctx context.Context, admin net.Listener) {
+	var workers sync.WaitGroup
+	for _, k := range s.events {
+		workers.Go(func() { k.Run(ctx) })
+	}
+	if admin != nil {
+		workers.Go(func() { s.serveAdmin(ctx, admin) })
+	}
+	s.loop.Run(ctx)
+	workers.Wait()
+}
+
+func (s *sidecar) close() {
+	for _, p := range s.publishers {
+		p.Close()
+	}
+}
+
+// changed logs a change of a presence: the one line that people look for.
+func (s *sidecar) changed(c busylamp.Change) {
+	s.log.Info("presence", "presentity", c.Presentity, "old", c.Old.State, "new", c.New.State, "why", c.Why())
+}

@@ -1,0 +1,319 @@
+package busylamp
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// Sides tells whose presence a call changes.
+type Sides uint8
+
+// The sides of a call.
+const (
+	SideCaller Sides = 1 << iota
+	SideCallee
+	SideBoth = SideCaller | SideCallee
+)
+
+// Config is what an engine needs to know. Zero values get the defaults named.
+type Config struct {
+	Proxies    []string // names
+	Publishers []PublisherConfig
+	Directory  Directory
+	Sides      Sides         // both
+	Early      bool          // an early dialog makes somebody busy, too
+	Audit      time.Duration // how often every proxy is compared with its list: 5 minutes
+	Hold       time.Duration // how long the calls of an unreachable proxy are kept: 1 hour
+	MaxCalls   int           // a proxy's calls at most: 2,000,000
+	Seed       uint64        // for jitter
+}
+
+// PublisherConfig is what the engine needs to know of a publisher.
+type PublisherConfig struct {
+	Name    string
+	Expires time.Duration // the lifetime to ask for: 600 s
+	Max     int           // requests outstanding at most: 256
+}
+
+// Engine is the core: a state machine whose inputs are method calls and time, and whose
+// outputs are [Work]. It does no I/O, starts no goroutine and has no clock; one goroutine
+// may use it at a time. Durations are times since the engine began.
+type Engine struct {
+	cfg        Config
+	now        time.Duration
+	rand       *rand.Rand
+	clock      uint64 // counts the calls that were seen, so that "before" can be told
+	proxies    []*proxy
+	publishers []*publisher
+	byURI      map[Presentity]*person
+	people     []*person
+	wheel      wheel
+	stats      Stats
+	out        Work
+	stopping   bool
+}
+
+// Work is what the engine wants done since it was last asked.
+type Work struct {
+	Publish []PublishWork
+	Lists   []ListWork
+	Details []DetailWork
+	Changes []Change
+}
+
+// PublishWork is a request for the publisher with an index in Config.Publishers.
+type PublishWork struct {
+	Publisher int
+	Request   Request
+}
+
+// ListWork asks for a proxy's list, which ends in [Engine.Listed] or [Engine.ResyncFailed].
+type ListWork struct {
+	Proxy int // its index in Config.Proxies
+	ID    uint64
+	Why   string
+}
+
+// DetailWork asks for the details of listed dialogs, which end in [Engine.Resynced] or
+// [Engine.ResyncFailed].
+type DetailWork struct {
+	Proxy  int
+	ID     uint64
+	Wanted []Listed
+}
+
+// Change is a presentity's new presence.
+type Change struct {
+	Presentity Presentity
+	Old, New   Presence
+	why        reason
+}
+
+// Why says what brought the change about.
+func (c Change) Why() string { return c.why.String() }
+
+// reason is why a presence changed, in parts: most are never read.
+type reason struct {
+	what, proxy string
+	dialog      DialogID
+	callID      string
+}
+
+func (r reason) String() string {
+	if r.proxy == "" {
+		return r.what
+	}
+	return fmt.Sprintf("%s (proxy %s, dialog %s, Call-ID %q)", r.what, r.proxy, r.dialog, r.callID)
+}
+
+// New returns an engine that knows nothing yet.
+func New(cfg Config) (*Engine, error) {
+	if cfg.Directory == nil {
+		return nil, errors.New("engine: no directory")
+	}
+	cfg.Sides = orElse(cfg.Sides, SideBoth)
+	cfg.Audit = orElse(cfg.Audit, 5*time.Minute)
+	cfg.Hold = orElse(cfg.Hold, time.Hour)
+	cfg.MaxCalls = orElse(cfg.MaxCalls, 2_000_000)
+	e := &Engine{cfg: cfg, byURI: make(map[Presentity]*person), rand: rand.New(rand.NewPCG(cfg.Seed, 0))}
+	for i, name := range cfg.Proxies {
+		e.proxies = append(e.proxies, &proxy{name: name, index: i, calls: make(map[DialogID]*call)})
+	}
+	for i, p := range cfg.Publishers {
+		e.publishers = append(e.publishers, &publisher{name: p.Name, index: i,
+			expires: orElse(p.Expires, 600*time.Second), max: orElse(p.Max, 256)})
+	}
+	return e, nil
+}
+
+func orElse[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
+
+// Take returns the work that came up and forgets it.
+func (e *Engine) Take() Work {
+	w := e.out
+	e.out = Work{}
+	return w
+}
+
+// Advance lets time pass. It never goes back.
+func (e *Engine) Advance(now time.Duration) {
+	if now <= e.now {
+		return
+	}
+	e.now = now
+	e.wheel.advance(e, now)
+	for _, p := range e.proxies {
+		e.tickProxy(p)
+	}
+	e.dispatch()
+}
+
+// Connected states that a proxy's events arrive from now on, and which of its lives they
+// are of. What was missed before is learned by a resync.
+func (e *Engine) Connected(proxy int, epoch string) {
+	p := e.proxies[proxy]
+	p.connected, p.since = true, e.now
+	why := "connected"
+	if p.epoch != epoch {
+		if p.epoch != "" {
+			why = "the proxy restarted"
+			e.stats.NewEpochs++
+		}
+		p.newLife(epoch)
+	}
+	p.resync.tries = 0
+	e.doubt(p, why)
+	e.dispatch()
+}
+
+// Disconnected states that nothing is heard of a proxy any more. Its calls are kept.
+func (e *Engine) Disconnected(proxy int) {
+	p := e.proxies[proxy]
+	if p.connected {
+		p.connected, p.since = false, e.now
+		p.resync.inStep = false
+	}
+}
+
+// Calls takes events of a connected proxy.
+func (e *Engine) Calls(proxy int, events []CallEvent) {
+	p := e.proxies[proxy]
+	for i := range events {
+		e.applyCall(p, events[i])
+	}
+	e.dispatch()
+}
+
+// Doubt states that events of a proxy may have been lost.
+func (e *Engine) Doubt(proxy int, why string) {
+	e.stats.Doubts++
+	e.doubt(e.proxies[proxy], why)
+}
+
+// Listed answers a [ListWork].
+func (e *Engine) Listed(proxy int, id uint64, l Listing) { e.listed(e.proxies[proxy], id, l) }
+
+// Detailed takes the details of some dialogs of a [DetailWork]. They are events like any.
+func (e *Engine) Detailed(proxy int, id uint64, events []CallEvent) {
+	if r := e.proxies[proxy].resync; r.id == id && r.running && r.epoch == e.proxies[proxy].epoch {
+		e.Calls(proxy, events)
+	}
+}
+
+// Resynced ends a [DetailWork] well.
+func (e *Engine) Resynced(proxy int, id uint64) {
+	e.resynced(e.proxies[proxy], id)
+	e.dispatch()
+}
+
+// ResyncFailed ends a [ListWork] or [DetailWork] that could not be done.
+func (e *Engine) ResyncFailed(proxy int, id uint64, why string) {
+	e.resyncFailed(e.proxies[proxy], id, why)
+}
+
+// Claim takes what a source says of a presentity. A state of Unknown withdraws it.
+func (e *Engine) Claim(who Presentity, c Claim) {
+	e.claim(e.person(who), c, reason{what: "source " + c.Source})
+	e.dispatch()
+}
+
+// Settled takes the outcome of a request.
+func (e *Engine) Settled(r Request, o Outcome) {
+	p := r.publication
+	p.publisher.inFlight--
+	e.stats.Requests[r.Kind][o.Result]++
+	p.settle(e, r, o)
+	e.plan(p)
+	e.forgetIdle(p.person)
+	e.dispatch()
+}
+
+// Withdraw ends all presence: every publication is to be removed and no event changes
+// anything any more.
+func (e *Engine) Withdraw() {
+	e.stopping = true
+	for _, who := range append([]*person(nil), e.people...) {
+		who.claims = nil
+		e.refold(who, reason{what: "withdrawn at the end"})
+		e.forgetIdle(who)
+	}
+	e.dispatch()
+}
+
+// Live returns how many publications a server still has, or may have.
+func (e *Engine) Live() (n int) {
+	for _, who := range e.people {
+		for i := range who.pubs {
+			if who.pubs[i].has != Unknown || who.pubs[i].outstanding != 0 {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// plan puts a publication where it belongs: in its publisher's queue, in the wheel, or
+// nowhere.
+func (e *Engine) plan(p *publication) {
+	k, wake := p.next(e.now)
+	switch {
+	case k != 0 && !p.queued:
+		p.queued = true
+		if k == Refresh {
+			p.publisher.routine.push(p)
+		} else {
+			p.publisher.urgent.push(p)
+		}
+	case wake > 0:
+		e.wheel.set(&p.timer, wake)
+	}
+}
+
+// wake looks at a publication again, because its time has come.
+func (p *publication) wake(e *Engine) {
+	e.plan(p)
+	e.forgetIdle(p.person)
+}
+
+// dispatch sends what waits, as far as there is room.
+func (e *Engine) dispatch() {
+	for _, pub := range e.publishers {
+		for pub.inFlight < pub.max && pub.urgent.len()+pub.routine.len() > 0 {
+			q := &pub.urgent
+			if q.len() == 0 {
+				q = &pub.routine
+			}
+			e.send(q.pop())
+		}
+	}
+}
+
+// send turns a publication's need into a request. The need is looked at anew, since it
+// may have gone or changed while it waited.
+func (e *Engine) send(p *publication) {
+	p.queued = false
+	k, _ := p.next(e.now)
+	if k == 0 {
+		e.plan(p)
+		e.forgetIdle(p.person)
+		return
+	}
+	e.wheel.stop(&p.timer)
+	p.outstanding, p.sentAt = k, e.now
+	p.publisher.inFlight++
+	e.out.Publish = append(e.out.Publish, PublishWork{Publisher: p.publisher.index, Request: p.request(e, k)})
+}
+
+// spread returns a duration within 25 % of d, so that what began together does not stay
+// together.
+func (e *Engine) spread(d time.Duration) time.Duration {
+	return d*3/4 + time.Duration(e.rand.Int64N(int64(d/2)+1))
+}

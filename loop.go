@@ -1,0 +1,196 @@
+package busylamp
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// Loop runs an [Engine]: it is the one goroutine that may touch it, the clock, and the
+// goroutines that carry out the engine's work. Adapters speak to it from anywhere.
+type Loop struct {
+	engine     *Engine
+	proxies    []Proxy
+	publishers []Publisher
+	observe    func(Change)
+
+	mailbox chan func(*Engine)
+	done    chan struct{}
+	began   time.Time
+	workers sync.WaitGroup
+	work    context.Context
+	// withdraw is how long Run may take at its end to remove what is published; 0
+	// leaves it.
+	withdraw time.Duration
+}
+
+// mailboxSize bounds what waits for the engine. A full mailbox holds up who posts: the
+// adapters drop, count and resync when they are held up for long.
+const mailboxSize = 1024
+
+// maxBatch bounds the messages between two looks at the clock.
+const maxBatch = 256
+
+// LoopConfig is what a loop works with; Proxies and Publishers are in the engine's order.
+type LoopConfig struct {
+	Proxies    []Proxy
+	Publishers []Publisher
+	Observe    func(Change)  // is called with every change of a presence; may be nil
+	Withdraw   time.Duration // see Loop.Run
+}
+
+// NewLoop returns a loop around an engine, which is the loop's from now on.
+func NewLoop(e *Engine, cfg LoopConfig) *Loop {
+	return &Loop{engine: e, proxies: cfg.Proxies, publishers: cfg.Publishers, observe: cfg.Observe,
+		withdraw: cfg.Withdraw, mailbox: make(chan func(*Engine), mailboxSize), done: make(chan struct{})}
+}
+
+// ErrStopped says that the loop has ended.
+var ErrStopped = errors.New("the engine has stopped")
+
+// Run runs the engine until ctx ends. Then it removes what is published, if the loop was
+// told to withdraw, and returns when all of its goroutines have ended.
+func (l *Loop) Run(ctx context.Context) {
+	work, cancel := context.WithCancel(context.Background())
+	l.began, l.work = time.Now(), work
+	defer l.workers.Wait()
+	defer cancel()
+	defer close(l.done)
+
+	tick := time.NewTicker(wheelTick)
+	defer tick.Stop()
+	stop := ctx.Done()
+	var deadline <-chan time.Time
+	for {
+		select {
+		case f := <-l.mailbox:
+			l.batch(f)
+		case <-tick.C:
+			l.step(func(*Engine) {})
+		case <-stop:
+			stop = nil
+			if l.withdraw <= 0 {
+				return
+			}
+			deadline = time.After(l.withdraw)
+			l.step((*Engine).Withdraw)
+		case <-deadline:
+			return
+		}
+		if deadline != nil && l.engine.Live() == 0 {
+			return
+		}
+	}
+}
+
+// batch takes a message and those that wait behind it.
+func (l *Loop) batch(f func(*Engine)) {
+	l.engine.Advance(time.Since(l.began))
+	f(l.engine)
+	for range min(len(l.mailbox), maxBatch) {
+		(<-l.mailbox)(l.engine)
+	}
+	l.perform(l.engine.Take())
+}
+
+func (l *Loop) step(f func(*Engine)) {
+	l.engine.Advance(time.Since(l.began))
+	f(l.engine)
+	l.perform(l.engine.Take())
+}
+
+// perform carries out what the engine wants done.
+func (l *Loop) perform(w Work) {
+	for _, c := range w.Changes {
+		if l.observe != nil {
+			l.observe(c)
+		}
+	}
+	for _, p := range w.Publish {
+		l.workers.Go(func() {
+			out := l.publishers[p.Publisher].Publish(l.work, p.Request)
+			l.post(func(e *Engine) { e.Settled(p.Request, out) })
+		})
+	}
+	for _, w := range w.Lists {
+		l.workers.Go(func() { l.list(w) })
+	}
+	for _, w := range w.Details {
+		l.workers.Go(func() { l.details(w) })
+	}
+}
+
+func (l *Loop) list(w ListWork) {
+	ctx, cancel := context.WithTimeout(l.work, resyncTimeout/2)
+	defer cancel()
+	listing, err := l.proxies[w.Proxy].List(ctx)
+	l.post(func(e *Engine) {
+		if err != nil {
+			e.ResyncFailed(w.Proxy, w.ID, err.Error())
+			return
+		}
+		e.Listed(w.Proxy, w.ID, listing)
+	})
+}
+
+func (l *Loop) details(w DetailWork) {
+	ctx, cancel := context.WithTimeout(l.work, resyncTimeout/2)
+	defer cancel()
+	err := l.proxies[w.Proxy].Details(ctx, w.Wanted, func(events []CallEvent) {
+		l.post(func(e *Engine) { e.Detailed(w.Proxy, w.ID, events) })
+	})
+	l.post(func(e *Engine) {
+		if err != nil {
+			e.ResyncFailed(w.Proxy, w.ID, err.Error())
+			return
+		}
+		e.Resynced(w.Proxy, w.ID)
+	})
+}
+
+// post hands a message to the engine, unless the loop has ended.
+func (l *Loop) post(f func(*Engine)) {
+	select {
+	case l.mailbox <- f:
+	case <-l.done:
+	}
+}
+
+// Connected, Disconnected, Doubt and Calls are the engine's methods of the same name, for
+// the adapters of proxies. Messages of one goroutine keep their order.
+func (l *Loop) Connected(proxy int, epoch string) {
+	l.post(func(e *Engine) { e.Connected(proxy, epoch) })
+}
+
+// Disconnected: see [Engine.Disconnected].
+func (l *Loop) Disconnected(proxy int) { l.post(func(e *Engine) { e.Disconnected(proxy) }) }
+
+// Doubt: see [Engine.Doubt].
+func (l *Loop) Doubt(proxy int, why string) { l.post(func(e *Engine) { e.Doubt(proxy, why) }) }
+
+// Calls: see [Engine.Calls]. The slice is the engine's from now on.
+func (l *Loop) Calls(proxy int, events []CallEvent) {
+	l.post(func(e *Engine) { e.Calls(proxy, events) })
+}
+
+// Do lets f look at the engine, or change it, and returns when it has. f must be quick:
+// nothing else goes on meanwhile.
+func (l *Loop) Do(ctx context.Context, f func(*Engine)) error {
+	ran := make(chan struct{})
+	select {
+	case l.mailbox <- func(e *Engine) { f(e); close(ran) }:
+	case <-l.done:
+		return ErrStopped
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-ran:
+		return nil
+	case <-l.done:
+		return ErrStopped
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,103 @@
+package busylamp
+
+import (
+	"context"
+	"time"
+)
+
+// Directory tells which presentity a URI of a call belongs to.
+type Directory interface {
+	// Presentity returns who a URI names, and "" for somebody we do not publish for. An
+	// error says that the URI cannot name anybody; the call goes on without them.
+	Presentity(uri string) (Presentity, error)
+	// DisplayName returns the name to show for a presentity, "" if none is known.
+	DisplayName(Presentity) string
+}
+
+// Proxy is asked for the truth about a SIP proxy's dialogs. Both calls come from one
+// goroutine at a time and must end when ctx does.
+type Proxy interface {
+	// List returns every dialog that is early or confirmed now. An error means that
+	// nothing is known: a partial list is never returned.
+	List(ctx context.Context) (Listing, error)
+	// Details states what is known of some of the listed dialogs, a few at a time, by
+	// emit. A dialog that has ended meanwhile is left out.
+	Details(ctx context.Context, wanted []Listed, emit func([]CallEvent)) error
+}
+
+// Listing is a proxy's answer to [Proxy.List].
+type Listing struct {
+	// Epoch is the proxy's life that the list is of.
+	Epoch string
+	Live  []Listed
+}
+
+// Listed is one dialog of a [Listing]: enough to know it, too little to tell who talks.
+type Listed struct {
+	Dialog          DialogID
+	Stage           Stage
+	CallID, FromTag string
+}
+
+// Publisher tells one presence server about one presentity (RFC 3903).
+type Publisher interface {
+	// Publish sends one request and returns how it ended. It returns when ctx ends, and
+	// never an earlier request's answer. It is called from many goroutines, but never
+	// twice at a time for one presentity.
+	Publish(ctx context.Context, r Request) Outcome
+}
+
+// Kind is one of RFC 3903's four uses of PUBLISH (section 4.1).
+type Kind uint8
+
+// The kinds of PUBLISH.
+const (
+	Initial Kind = iota + 1 // a body, no SIP-If-Match
+	Refresh                 // SIP-If-Match, no body
+	Modify                  // SIP-If-Match and a body
+	Remove                  // SIP-If-Match, Expires 0, no body
+)
+
+var kindNames = [...]string{"", "initial", "refresh", "modify", "remove"}
+
+func (k Kind) String() string { return kindNames[k] }
+
+// Request is one PUBLISH to be sent.
+type Request struct {
+	Kind        Kind
+	Presentity  Presentity
+	DisplayName string
+	State       State         // the body's state; of no meaning for Refresh and Remove
+	Tag         string        // SIP-If-Match; "" for Initial
+	Expires     time.Duration // 0 for Remove
+
+	publication *publication
+}
+
+// Result is what an answer to a PUBLISH means to us.
+type Result uint8
+
+// The results of a PUBLISH.
+const (
+	// Accepted: 2xx. Tag and Expires of the outcome are the server's.
+	Accepted Result = iota + 1
+	// Gone: 412, the server does not know the entity-tag (RFC 3903 section 4.1.3).
+	Gone
+	// Failed: no answer, or one that may be different next time (408, 5xx).
+	Failed
+	// Refused: an answer that will be the same next time (403, 404, 6xx).
+	Refused
+)
+
+var resultNames = [...]string{"", "accepted", "gone", "failed", "refused"}
+
+func (r Result) String() string { return resultNames[r] }
+
+// Outcome is how a PUBLISH ended.
+type Outcome struct {
+	Result  Result
+	Tag     string        // the new entity-tag (SIP-ETag) of Accepted; "" if the server gave none
+	Expires time.Duration // the server's Expires of Accepted; 0 if it gave none
+	Code    int           // the SIP status code, 0 when there was no answer
+	Reason  string        // for people: the reason phrase or the error
+}

@@ -1,0 +1,146 @@
+package busylamp
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// MaxURI is the longest URI, in bytes, that can be a presentity. The proxy's snippet
+// cuts URIs one byte above it, so that a cut one is never taken for a shorter one.
+const MaxURI = 255
+
+// Presentity is the canonical URI of somebody whose presence is told (RFC 3856):
+// "sip:user@host", the host in lower case, no port, password, parameters or headers,
+// and only those characters escaped in the user part that must be (RFC 3261 section 25.1).
+type Presentity string
+
+// Domain returns the host part.
+func (p Presentity) Domain() string { return string(p[strings.LastIndexByte(string(p), '@')+1:]) }
+
+// User returns the user part, still escaped.
+func (p Presentity) User() string {
+	return strings.TrimPrefix(string(p[:strings.LastIndexByte(string(p), '@')]), "sip:")
+}
+
+// ParsePresentity makes a presentity of a SIP or SIPS URI (RFC 3261 section 19.1). The
+// URI comes from strangers: whatever is not plainly a user at a host is an error, never
+// a guess.
+func ParsePresentity(uri string) (Presentity, error) {
+	if len(uri) > MaxURI {
+		return "", fmt.Errorf("URI of %d bytes: at most %d can be a presentity", len(uri), MaxURI)
+	}
+	rest, ok := cutScheme(uri)
+	if !ok {
+		return "", fmt.Errorf("URI %q: not a sip: or sips: URI", uri)
+	}
+	user, host, ok := strings.Cut(rest, "@")
+	if !ok || user == "" {
+		return "", fmt.Errorf("URI %q: no user part", uri)
+	}
+	// The RFC allows no second "@". A parser that takes the first and one that takes
+	// the last would see two different users in such a URI.
+	if strings.Contains(host, "@") {
+		return "", fmt.Errorf("URI %q: more than one @", uri)
+	}
+	user, _, _ = strings.Cut(user, ":") // a password
+	if host, ok = canonicalHost(host); !ok {
+		return "", fmt.Errorf("URI %q: not a host name or address", uri)
+	}
+	user, err := canonicalUser(user)
+	if err != nil {
+		return "", fmt.Errorf("URI %q: %w", uri, err)
+	}
+	p := Presentity("sip:" + user + "@" + host)
+	if len(p) > MaxURI {
+		return "", fmt.Errorf("URI %q: over %d bytes when escaped", uri, MaxURI)
+	}
+	return p, nil
+}
+
+func cutScheme(uri string) (rest string, ok bool) {
+	scheme, rest, ok := strings.Cut(uri, ":")
+	return rest, ok && (strings.EqualFold(scheme, "sip") || strings.EqualFold(scheme, "sips"))
+}
+
+func canonicalHost(s string) (string, bool) {
+	if i := strings.IndexAny(s, ";?"); i >= 0 {
+		s = s[:i]
+	}
+	if strings.HasPrefix(s, "[") {
+		end := strings.IndexByte(s, ']')
+		return strings.ToLower(s[:end+1]), end > 1 && isHost(s[1:end], ":.")
+	}
+	s, _, _ = strings.Cut(s, ":")
+	s = strings.TrimSuffix(s, ".")
+	return strings.ToLower(s), isHost(s, "-.")
+}
+
+func isHost(s, extra string) bool {
+	for i := range len(s) {
+		if !isAlphanumeric(s[i]) && strings.IndexByte(extra, s[i]) < 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func isAlphanumeric(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+}
+
+// isUser tells the characters that stand unescaped in a user part: unreserved and
+// user-unreserved of RFC 3261 section 25.1.
+func isUser(c byte) bool {
+	return isAlphanumeric(c) || strings.IndexByte("-_.!~*'()&=+$,;?/", c) >= 0
+}
+
+var errUser = errors.New("the user part holds bytes that no URI can")
+
+// canonicalUser escapes just what must be, so that two spellings of a user are one.
+func canonicalUser(s string) (string, error) {
+	if !utf8.ValidString(s) {
+		return "", errUser
+	}
+	plain := true
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] == 0x7f {
+			return "", errUser
+		}
+		plain = plain && isUser(s[i])
+	}
+	if plain {
+		return s, nil
+	}
+	const hex = "0123456789ABCDEF"
+	b := make([]byte, 0, 3*len(s))
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		escaped := c == '%'
+		if escaped {
+			if i+2 >= len(s) || !isHex(s[i+1]) || !isHex(s[i+2]) {
+				return "", errUser
+			}
+			c = unhex(s[i+1])<<4 | unhex(s[i+2])
+			i += 2
+		}
+		if isUser(c) {
+			b = append(b, c)
+		} else {
+			b = append(b, '%', hex[c>>4], hex[c&15])
+		}
+	}
+	return string(b), nil
+}
+
+func isHex(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
+}
+
+func unhex(c byte) byte {
+	if c <= '9' {
+		return c - '0'
+	}
+	return c&^0x20 - 'A' + 10
+}

@@ -1,0 +1,112 @@
+package busylamp
+
+import "time"
+
+// Stats counts what an engine has seen and done. Counters only grow; the last group are
+// readings.
+type Stats struct {
+	Events   uint64 // call events taken
+	Late     uint64 // events that changed nothing: doubled, overtaken, or of the dead
+	BadURI   uint64 // parties whose URI cannot be a presentity
+	Foreign  uint64 // parties that we do not publish for
+	Overflow uint64 // calls or tombstones over a limit
+
+	Doubts        uint64
+	NewEpochs     uint64
+	Resyncs       uint64
+	ResyncsFailed uint64
+	Drift         [driftKinds]uint64 // by Drift
+	Changes       uint64             // of a presence
+	Requests      [Remove + 1][Refused + 1]uint64
+
+	Calls    int
+	People   int
+	InFlight []int // by publisher
+	Waiting  []int
+}
+
+// Stats returns the present figures.
+func (e *Engine) Stats() Stats {
+	s := e.stats
+	s.People = len(e.people)
+	for _, p := range e.publishers {
+		s.InFlight = append(s.InFlight, p.inFlight)
+		s.Waiting = append(s.Waiting, p.urgent.len()+p.routine.len())
+	}
+	return s
+}
+
+// ProxyStatus is what the engine knows of a proxy's standing.
+type ProxyStatus struct {
+	Name      string
+	Connected bool
+	InStep    bool // connected, and its list agreed with ours since the last doubt
+	Calls     int
+	Resync    string // what the last resync was for
+}
+
+// ProxyStatuses returns the standing of every proxy.
+func (e *Engine) ProxyStatuses() []ProxyStatus {
+	out := make([]ProxyStatus, len(e.proxies))
+	for i, p := range e.proxies {
+		out[i] = ProxyStatus{Name: p.name, Connected: p.connected, InStep: p.connected && p.resync.inStep,
+			Calls: len(p.calls) + len(p.former), Resync: p.resync.why}
+	}
+	return out
+}
+
+// View is one presentity for people to look at. Ages are relative to now.
+type View struct {
+	Presentity   Presentity
+	State        State
+	Source       string
+	Age          time.Duration // how long it has been in this state
+	Calls, Early int
+	Publications []PublicationView
+}
+
+// PublicationView is one publication for people to look at.
+type PublicationView struct {
+	Publisher   string
+	Has         State
+	Tag         string
+	ExpiresIn   time.Duration
+	Outstanding string
+	Attempts    int
+	LastCode    int
+	LastReason  string
+}
+
+// View returns one presentity.
+func (e *Engine) View(uri Presentity) (View, bool) {
+	who := e.byURI[uri]
+	if who == nil {
+		return View{}, false
+	}
+	return e.view(who), true
+}
+
+// Views returns up to limit presentities from a place on. Places shift as people come
+// and go: it is for looking, not for counting.
+func (e *Engine) Views(from, limit int) []View {
+	var out []View
+	for i := max(from, 0); i < len(e.people) && len(out) < limit; i++ {
+		out = append(out, e.view(e.people[i]))
+	}
+	return out
+}
+
+func (e *Engine) view(who *person) View {
+	v := View{Presentity: who.uri, State: who.presence.State, Source: who.presence.Source,
+		Age: e.now - who.presence.Since, Calls: int(who.confirmed), Early: int(who.early)}
+	for i := range who.pubs {
+		p := &who.pubs[i]
+		pv := PublicationView{Publisher: p.publisher.name, Has: p.has, Tag: p.tag, Attempts: int(p.attempts),
+			Outstanding: p.outstanding.String(), LastCode: int(p.lastCode), LastReason: p.lastReason}
+		if p.has != Unknown {
+			pv.ExpiresIn = p.expires - e.now
+		}
+		v.Publications = append(v.Publications, pv)
+	}
+	return v
+}
