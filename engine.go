@@ -153,6 +153,9 @@ func (e *Engine) Advance(now time.Duration) {
 	for _, p := range e.proxies {
 		e.tickProxy(p)
 	}
+	for _, p := range e.publishers {
+		e.tickPublisher(p)
+	}
 	e.dispatch()
 }
 

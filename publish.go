@@ -40,6 +40,10 @@ type publisher struct {
 	inFlight int
 	urgent   queue[*publication] // changes of state go before refreshes
 	routine  queue[*publication]
+
+	sentinelAt time.Duration // see sentinel.go
+	suspectAt  time.Duration
+	cursor     int // in Engine.people
 }
 
 // next says what brings the server's knowledge to what is desired: the kind of request to
@@ -89,11 +93,16 @@ func (p *publication) settle(e *Engine, r Request, o Outcome) {
 	case Accepted:
 		p.accepted(e, r, o)
 	case Gone:
+		// Afresh at once, for the server is well. A 412 to a request without a tag makes
+		// no sense, and is not raced.
 		p.nothing()
-		// Once afresh at once; a server that answers 412 to that as well is not raced.
-		if p.attempts++; p.attempts > 1 {
-			p.notBefore = e.now + e.spread(backoff(int(p.attempts)-1, failedFirst, failedMost))
+		p.attempts, p.notBefore = 0, 0
+		if r.Tag == "" {
+			p.tries()
+			p.notBefore = e.now + e.spread(failedMost)
+			return
 		}
+		e.suspect(p.publisher)
 	case Refused:
 		p.unsure = true
 		p.tries()

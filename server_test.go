@@ -1,0 +1,135 @@
+package busylamp
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// simServer is a presence server as RFC 3903 section 6 describes it.
+type simServer struct {
+	entries map[Presentity]map[string]simEntry
+	serial  int
+}
+
+type simEntry struct {
+	state   State
+	expires time.Duration
+	orphan  bool // its 200 was lost: nobody knows the tag
+}
+
+// weather is how a server treats one request.
+type weather int
+
+const (
+	healthy    weather = iota
+	silent             // the request is lost
+	answerLost         // the request is taken and its answer lost
+	fails              // 500
+	refuses            // 403
+	amnesia            // restarted with an empty table, then healthy
+)
+
+// answer lets a server treat the i-th outstanding request.
+func (w *world) answer(i int, how weather) {
+	p := w.requests[i]
+	w.requests = slices.Delete(w.requests, i, i+1)
+	w.busyAt[fmt.Sprint(p.Publisher, p.Request.Presentity)]--
+	s := w.servers[p.Publisher]
+	var out Outcome
+	switch how {
+	case silent:
+		out = Outcome{Result: Failed, Reason: "no answer"}
+	case fails:
+		out = Outcome{Result: Failed, Code: 500}
+	case refuses:
+		out = Outcome{Result: Refused, Code: 403}
+	case answerLost:
+		if out = s.take(p.Request, w.now); out.Result == Accepted && out.Tag != "" {
+			e := s.entries[p.Request.Presentity][out.Tag]
+			e.orphan = true
+			s.entries[p.Request.Presentity][out.Tag] = e
+		}
+		out = Outcome{Result: Failed, Reason: "no answer"}
+	case amnesia:
+		s.entries = map[Presentity]map[string]simEntry{}
+		out = s.take(p.Request, w.now)
+	default:
+		out = s.take(p.Request, w.now)
+	}
+	w.e.Settled(p.Request, out)
+	w.settle()
+}
+
+// take is RFC 3903 section 6: the tag must be known, and every success makes a new one.
+func (s *simServer) take(r Request, now time.Duration) Outcome {
+	entries := s.live(r.Presentity, now)
+	old, known := entries[r.Tag]
+	if r.Tag != "" && !known {
+		return Outcome{Result: Gone, Code: 412}
+	}
+	delete(entries, r.Tag)
+	if r.Expires == 0 {
+		return Outcome{Result: Accepted, Code: 200}
+	}
+	s.serial++
+	tag := fmt.Sprint("tag", s.serial)
+	if r.Kind == Initial || r.Kind == Modify {
+		old.state = r.State
+	}
+	entries[tag] = simEntry{state: old.state, expires: now + r.Expires}
+	return Outcome{Result: Accepted, Code: 200, Tag: tag, Expires: r.Expires}
+}
+
+// live returns the entries of a presentity that have not expired.
+func (s *simServer) live(p Presentity, now time.Duration) map[string]simEntry {
+	if s.entries[p] == nil {
+		s.entries[p] = map[string]simEntry{}
+	}
+	for tag, e := range s.entries[p] {
+		if now >= e.expires {
+			delete(s.entries[p], tag)
+		}
+	}
+	return s.entries[p]
+}
+
+// check compares what a server holds with the truth. Orphans are I3's exception.
+func (w *world) check(orphansToo bool) {
+	truth := map[Presentity]bool{}
+	for _, c := range w.proxy.calls {
+		if c.stage == Confirmed {
+			truth[Presentity(c.caller)], truth[Presentity(c.callee)] = true, true
+		}
+	}
+	for i, s := range w.servers {
+		for n := range users {
+			p := Presentity(user(n))
+			live := 0
+			for _, e := range s.live(p, w.now) {
+				if !e.orphan || orphansToo {
+					live++
+				}
+			}
+			if want := map[bool]int{true: 1}[truth[p]]; live != want {
+				v, _ := w.e.View(p)
+				w.t.Fatalf("I8: server %d holds %d live publications of %s, want %d (engine: %+v)", i, live, p, want, v)
+			}
+		}
+	}
+	if v := w.e.Views(0, 100); len(v) != len(truth) {
+		w.t.Fatalf("%d people are kept and %d are in calls", len(v), len(truth))
+	}
+	if calls := w.e.Stats().Calls; calls != len(w.proxy.calls)-w.early() {
+		w.t.Fatalf("%d calls are counted and %d are up", calls, len(w.proxy.calls)-w.early())
+	}
+}
+
+func (w *world) early() (n int) {
+	for _, c := range w.proxy.calls {
+		if c.stage == Early {
+			n++
+		}
+	}
+	return n
+}
