@@ -36,6 +36,7 @@ func ParsePresentity(uri string) (Presentity, error) {
 		return "", fmt.Errorf("URI %q: not a sip: or sips: URI", uri)
 	}
 	user, host, ok := strings.Cut(rest, "@")
+	user, _, _ = strings.Cut(user, ":") // a password
 	if !ok || user == "" {
 		return "", fmt.Errorf("URI %q: no user part", uri)
 	}
@@ -44,7 +45,6 @@ func ParsePresentity(uri string) (Presentity, error) {
 	if strings.Contains(host, "@") {
 		return "", fmt.Errorf("URI %q: more than one @", uri)
 	}
-	user, _, _ = strings.Cut(user, ":") // a password
 	if host, ok = canonicalHost(host); !ok {
 		return "", fmt.Errorf("URI %q: not a host name or address", uri)
 	}

@@ -12,7 +12,7 @@ import "time"
 // publication once in suspicionEvery at most.
 
 const (
-	sentinelEvery  = 10 * time.Second
+	sentinelEvery  = 5 * time.Second
 	suspicionEvery = 15 * time.Second
 	suspects       = 4    // refreshed for each unexpected 412
 	sentinelSample = 64   // the sentinel is the oldest of so many
@@ -50,7 +50,7 @@ func (e *Engine) refreshNow(p *publication) {
 }
 
 // scan calls f with the next n publications that a server should have and whose last
-// proof is older than a time.
+// proof is not after a time.
 func (e *Engine) scan(pub *publisher, n int, before time.Duration, f func(*publication)) {
 	for range min(len(e.people), maxScan) {
 		if n == 0 {
@@ -61,7 +61,7 @@ func (e *Engine) scan(pub *publisher, n int, before time.Duration, f func(*publi
 		}
 		p := &e.people[pub.cursor].pubs[pub.index]
 		pub.cursor++
-		if p.has != Unknown && p.outstanding == 0 && !p.queued && p.sentAt < before {
+		if p.has != Unknown && p.outstanding == 0 && !p.queued && p.sentAt <= before {
 			f(p)
 			n--
 		}

@@ -1,0 +1,83 @@
+package busylamp
+
+import (
+	"testing"
+	"time"
+)
+
+func TestFold(t *testing.T) {
+	s := func(d int) time.Duration { return time.Duration(d) * time.Second }
+	for _, c := range []struct {
+		name   string
+		claims []Claim
+		want   State
+		source string
+	}{
+		{"nothing", nil, Available, ""},
+		{"one", []Claim{{"calls", OnThePhone, s(1), 0}}, OnThePhone, "calls"},
+		{"the stronger wins", []Claim{{"calls", OnThePhone, s(9), 0}, {"hand", DoNotDisturb, s(1), 0}}, DoNotDisturb, "hand"},
+		{"of equal ones the newer", []Claim{{"calls", OnThePhone, s(1), 0}, {"pbx", OnThePhone, s(2), 0}}, OnThePhone, "pbx"},
+		{"a lapsed one does not count", []Claim{{"hand", DoNotDisturb, s(1), s(10)}, {"calls", OnThePhone, s(1), 0}}, OnThePhone, "calls"},
+		{"unknown and offline are no presence", []Claim{{"x", Unknown, s(1), 0}, {"y", Offline, s(1), 0}}, Available, ""},
+	} {
+		got := fold(c.claims, s(10))
+		if got.State != c.want || got.Source != c.source {
+			t.Errorf("%s: got %v by %q, want %v by %q", c.name, got.State, got.Source, c.want, c.source)
+		}
+	}
+}
+
+// A claim with an end lapses by itself, and what it covered shows again.
+func TestClaimLapses(t *testing.T) {
+	s := newScript(t)
+	s.e.Claim(userA, Claim{Source: "hand", State: DoNotDisturb, Since: s.now, Until: 30 * time.Second})
+	s.collect()
+	s.settled(s.expect(Initial, ""), ok("t1", 600*time.Second))
+	s.busy(true)
+	s.quiet(4 * time.Second) // no change: do-not-disturb covers the call
+	for len(s.out) == 0 || s.out[0].Kind != Modify {
+		for len(s.out) > 0 {
+			s.settled(s.expect(Refresh, "t1"), ok("t1", 600*time.Second)) // sentinels
+		}
+		if s.pass(wheelTick); s.now > time.Minute {
+			t.Fatal("the claim did not lapse")
+		}
+	}
+	if r := s.expect(Modify, "t1"); r.State != OnThePhone || s.now < 30*time.Second || s.now > 31*time.Second {
+		t.Errorf("%v at %v", r.State, s.now)
+	}
+}
+
+func TestEarly(t *testing.T) {
+	for _, early := range []bool{false, true} {
+		e, err := New(Config{Proxies: []string{"p"}, Directory: testDirectory{}, Early: early})
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := DialogID{1, 1}
+		state := func() State { v, _ := e.View(userB); return v.State }
+		e.Calls(0, []CallEvent{{Dialog: id, Stage: Early, Seq: 1, Caller: string(userA), Callee: string(userB)}})
+		if want := map[bool]State{true: Ringing}[early]; state() != want {
+			t.Errorf("early %v: %v while it rings, want %v", early, state(), want)
+		}
+		e.Calls(0, []CallEvent{{Dialog: id, Stage: Confirmed, Seq: 2, Caller: string(userA), Callee: "sip:c@example.com"}})
+		if v, found := e.View(userB); found {
+			t.Errorf("early %v: %v though another answered", early, v.State)
+		}
+		e.Calls(0, []CallEvent{{Dialog: id, Stage: Ended, Seq: 3}, {Dialog: id, Stage: Early, Seq: 1, Caller: string(userA)}})
+		if n := e.Stats().People; n != 0 { // kamailio#3192: early after the end
+			t.Errorf("early %v: %d people are kept", early, n)
+		}
+	}
+}
+
+func TestWhoIsNobody(t *testing.T) {
+	s := newScript(t)
+	for i, uri := range []string{"", "none", "sip:a@elsewhere.org", "sip:\x00@example.com", "nonsense"} {
+		s.e.Calls(0, []CallEvent{{Dialog: DialogID{2, uint32(i)}, Stage: Confirmed, Caller: uri, Callee: string(userB)}})
+	}
+	st := s.e.Stats()
+	if st.People != 0 || st.Calls != 5 || st.BadURI != 2 || st.Foreign != 1 {
+		t.Errorf("%+v", st)
+	}
+}

@@ -1,0 +1,175 @@
+package busylamp
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// list answers the engine's question for a proxy's list.
+func (s *script) list(epoch string, live ...uint32) (wanted []Listed) {
+	s.t.Helper()
+	s.collect()
+	if len(s.lists) != 1 {
+		s.t.Fatalf("%d lists asked for, want 1", len(s.lists))
+	}
+	ask := s.lists[0]
+	s.lists = nil
+	l := Listing{Epoch: epoch}
+	for _, id := range live {
+		l.Live = append(l.Live, Listed{Dialog: DialogID{1, id}, Stage: Confirmed})
+	}
+	s.e.Listed(ask.Proxy, ask.ID, l)
+	for _, d := range s.e.Take().Details {
+		wanted = append(wanted, d.Wanted...)
+		var events []CallEvent
+		for _, x := range d.Wanted {
+			events = append(events, CallEvent{Dialog: x.Dialog, Stage: x.Stage, Caller: user(int(x.Dialog.ID))})
+		}
+		s.e.Detailed(d.Proxy, d.ID, events)
+		s.e.Resynced(d.Proxy, d.ID)
+	}
+	return wanted
+}
+
+func (s *script) start(id uint32) {
+	s.e.Calls(0, []CallEvent{{Dialog: DialogID{1, id}, Stage: Confirmed, Caller: user(int(id))}})
+}
+
+func (s *script) lit() string {
+	var out string
+	for n := range 10 {
+		if v, _ := s.e.View(Presentity(user(n))); v.State == OnThePhone {
+			out += fmt.Sprint(n)
+		}
+	}
+	return out
+}
+
+func (s *script) wantLit(want, when string) {
+	s.t.Helper()
+	if got := s.lit(); got != want {
+		s.t.Fatalf("%s: %q are on the phone, want %q", when, got, want)
+	}
+}
+
+func TestResyncHeals(t *testing.T) {
+	s := newScript(t)
+	s.e.Connected(0, "1")
+	s.start(1)
+	s.start(2)
+	s.wantLit("12", "before")
+	s.e.Listed(0, 1, Listing{}) // nobody asked for number 1 with an empty epoch: no effect
+	s.collect()
+	s.lists = nil
+	s.pass(2 * time.Second) // the failed one is asked for again
+	if wanted := s.list("1", 2, 3); len(wanted) != 1 {
+		t.Errorf("details of %v", wanted)
+	}
+	s.wantLit("23", "after")
+	if d := s.e.Stats().Drift; d[DriftAbsent] != 1 || d[DriftUnseen] != 1 {
+		t.Errorf("drift %v", d)
+	}
+	if p := s.e.ProxyStatuses()[0]; !p.InStep {
+		t.Errorf("%+v", p)
+	}
+}
+
+// A call that began after the list was asked for is not ended by its absence, and one
+// that ended meanwhile is not revived by its presence.
+func TestListIsOlderThanEvents(t *testing.T) {
+	s := newScript(t)
+	s.e.Connected(0, "1")
+	s.start(1)
+	s.e.Calls(0, []CallEvent{{Dialog: DialogID{1, 2}, Stage: Ended}})
+	s.list("1", 2)
+	s.wantLit("1", "after")
+}
+
+func TestProxyRestart(t *testing.T) {
+	s := newScript(t)
+	s.e.Connected(0, "1")
+	s.list("1")
+	s.start(1)
+	s.start(2)
+	s.e.Disconnected(0)
+	s.pass(time.Minute)
+	s.wantLit("12", "unreachable: in doubt, stay busy (I2)")
+	s.e.Connected(0, "2")
+	s.wantLit("12", "restarted, not compared yet")
+	s.list("2", 2) // call 2 lives on, restored from the proxy's database
+	s.wantLit("2", "compared")
+}
+
+// A proxy that stays away has its calls released after the configured time.
+func TestHold(t *testing.T) {
+	s := newScript(t)
+	s.e.Connected(0, "1")
+	s.list("1")
+	s.start(1)
+	s.e.Disconnected(0)
+	s.pass(59 * time.Minute)
+	s.wantLit("1", "held")
+	s.pass(2 * time.Minute)
+	s.wantLit("", "released")
+}
+
+func TestAuditRunsAnyway(t *testing.T) {
+	s := newScript(t)
+	s.e.Connected(0, "1")
+	s.list("1")
+	lists := 0
+	for range 600 {
+		s.now += time.Second
+		s.e.Advance(s.now)
+		for _, l := range s.e.Take().Lists {
+			lists++
+			s.e.Listed(l.Proxy, l.ID, Listing{Epoch: "1"})
+			s.e.Resynced(l.Proxy, l.ID)
+		}
+	}
+	if lists < 1 || lists > 3 {
+		t.Errorf("%d audits in 10 minutes", lists)
+	}
+}
+
+func TestTombstonesAreBounded(t *testing.T) {
+	var tombs tombstones
+	for i := range maxTombs + 1000 {
+		tombs.add(DialogID{1, uint32(i)}, time.Duration(i))
+	}
+	if len(tombs.set) != maxTombs || cap(tombs.queue) > 8*maxTombs {
+		t.Errorf("%d tombstones, room for %d", len(tombs.set), cap(tombs.queue))
+	}
+	tombs.sweep(time.Hour)
+	if len(tombs.set) != 0 {
+		t.Errorf("%d tombstones after the sweep", len(tombs.set))
+	}
+}
+
+func TestWheel(t *testing.T) {
+	e, err := New(Config{Directory: testDirectory{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fired []int
+	timers := make([]timer, 5)
+	for i := range timers {
+		timers[i].owner = wakeFunc(func() { fired = append(fired, i) })
+		e.wheel.set(&timers[i], time.Duration(i)*time.Second)
+	}
+	e.wheel.set(&timers[4], 500*time.Millisecond) // moved forward
+	e.wheel.stop(&timers[2])
+	e.wheel.stop(&timers[2])
+	e.Advance(10 * time.Second)
+	if got := fmt.Sprint(fired); got != "[0 4 1 3]" {
+		t.Errorf("fired %s", got)
+	}
+	if len(e.wheel.buckets) != 0 {
+		t.Errorf("%d buckets are left", len(e.wheel.buckets))
+	}
+}
+
+type wakeFunc func()
+
+func (f wakeFunc) wake(*Engine) { f() }
