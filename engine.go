@@ -52,7 +52,9 @@ type Engine struct {
 	wheel      wheel
 	stats      Stats
 	out        Work
-	stopping   bool
+	stopping   bool // Withdraw
+	quiet      bool // Quiesce
+	takeover   bool // see takeover.go
 }
 
 // Work is what the engine wants done since it was last asked.
@@ -288,6 +290,9 @@ func (p *publication) wake(e *Engine) {
 
 // dispatch sends what waits, as far as there is room.
 func (e *Engine) dispatch() {
+	if e.quiet {
+		return
+	}
 	for _, pub := range e.publishers {
 		for pub.inFlight < pub.max && pub.urgent.len()+pub.routine.len() > 0 {
 			q := &pub.urgent

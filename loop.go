@@ -15,13 +15,11 @@ type Loop struct {
 	publishers []Publisher
 	observe    func(Change)
 
-	mailbox chan func(*Engine)
-	done    chan struct{}
-	began   time.Time
-	workers sync.WaitGroup
-	work    context.Context
-	// withdraw is how long Run may take at its end to remove what is published; 0
-	// leaves it.
+	mailbox  chan func(*Engine)
+	done     chan struct{}
+	began    time.Time
+	workers  sync.WaitGroup
+	work     context.Context
 	withdraw time.Duration
 }
 
@@ -36,9 +34,14 @@ const maxBatch = 256
 type LoopConfig struct {
 	Proxies    []Proxy
 	Publishers []Publisher
-	Observe    func(Change)  // is called with every change of a presence; may be nil
-	Withdraw   time.Duration // see Loop.Run
+	Observe    func(Change) // is called with every change of a presence; may be nil
+	// Withdraw is how long Run may take at its end to remove what is published; 0 leaves
+	// it for the next life, see Records.
+	Withdraw time.Duration
 }
+
+// settleTime is how long Run waits at its end for answers, so that what it leaves is known.
+const settleTime = time.Second
 
 // NewLoop returns a loop around an engine, which is the loop's from now on.
 func NewLoop(e *Engine, cfg LoopConfig) *Loop {
@@ -46,11 +49,16 @@ func NewLoop(e *Engine, cfg LoopConfig) *Loop {
 		withdraw: cfg.Withdraw, mailbox: make(chan func(*Engine), mailboxSize), done: make(chan struct{})}
 }
 
+// ErrHandOver is the cause of a context that ends because another loop takes over: nothing
+// is withdrawn then.
+var ErrHandOver = errors.New("handed over")
+
 // ErrStopped says that the loop has ended.
 var ErrStopped = errors.New("the engine has stopped")
 
 // Run runs the engine until ctx ends. Then it removes what is published, if the loop was
-// told to withdraw, and returns when all of its goroutines have ended.
+// told to withdraw, or waits a moment for the outstanding answers, and returns when all
+// of its goroutines have ended.
 func (l *Loop) Run(ctx context.Context) {
 	work, cancel := context.WithCancel(context.Background())
 	l.began, l.work = time.Now(), work
@@ -62,6 +70,7 @@ func (l *Loop) Run(ctx context.Context) {
 	defer tick.Stop()
 	stop := ctx.Done()
 	var deadline <-chan time.Time
+	left := l.engine.Outstanding
 	for {
 		select {
 		case f := <-l.mailbox:
@@ -70,18 +79,31 @@ func (l *Loop) Run(ctx context.Context) {
 			l.step(func(*Engine) {})
 		case <-stop:
 			stop = nil
-			if l.withdraw <= 0 {
-				return
+			if l.withdraw > 0 && !errors.Is(context.Cause(ctx), ErrHandOver) {
+				left, deadline = l.engine.Live, time.After(l.withdraw)
+				l.step((*Engine).Withdraw)
+			} else {
+				deadline = time.After(settleTime)
+				l.step((*Engine).Quiesce)
 			}
-			deadline = time.After(l.withdraw)
-			l.step((*Engine).Withdraw)
 		case <-deadline:
 			return
 		}
-		if deadline != nil && l.engine.Live() == 0 {
+		if deadline != nil && left() == 0 {
 			return
 		}
 	}
+}
+
+// Records returns what the servers have, once Run has returned; times are from now on.
+func (l *Loop) Records() []Record {
+	records := l.engine.Records()
+	now := time.Since(l.began)
+	for i := range records {
+		records[i].Expires -= now
+		records[i].Refresh -= now
+	}
+	return records
 }
 
 // batch takes a message and those that wait behind it.

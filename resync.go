@@ -15,7 +15,7 @@ type resync struct {
 	at      time.Duration // when to ask next at the latest: a retry or the audit
 	tries   int
 
-	done   time.Duration // when the last one ended well
+	done   time.Duration // when the last one ended well, 0: none yet
 	inStep bool          // no resync is needed or under way since then
 }
 
@@ -107,9 +107,10 @@ func (e *Engine) resynced(p *proxy, id uint64) {
 		e.release(p, c, "call of the proxy's former life")
 	}
 	p.former = nil
-	r.running, r.tries, r.done = false, 0, e.now
+	r.running, r.tries, r.done = false, 0, max(e.now, 1)
 	r.inStep = !r.wanted
 	r.at = e.now + e.spread(e.cfg.Audit)
+	e.endTakeover()
 	e.askList(p)
 }
 

@@ -73,7 +73,7 @@ func rpidActivities(a Activity) (activities, note string) {
 	case Ringing:
 		return `<rpid:busy/>`, "Ringing"
 	case Meeting:
-		return `<rpid:meeting/>`, "In a meeting"
+		return `<rpid:busy/><rpid:meeting/>`, "In a meeting"
 	case Away:
 		return `<rpid:away/>`, "Away"
 	default:

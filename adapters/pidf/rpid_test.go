@@ -45,7 +45,7 @@ func TestRPIDActivities(t *testing.T) {
 		{pidf.OnThePhone, `<rpid:busy/><rpid:on-the-phone/>`, "On the phone"},
 		{pidf.Ringing, `<rpid:busy/>`, "Ringing"},
 		{pidf.Busy, `<rpid:busy/>`, "Busy"},
-		{pidf.Meeting, `<rpid:meeting/>`, "In a meeting"},
+		{pidf.Meeting, `<rpid:busy/><rpid:meeting/>`, "In a meeting"},
 		{pidf.Away, `<rpid:away/>`, "Away"},
 		{200, `<rpid:busy/>`, "Busy"},
 	} {
@@ -76,7 +76,7 @@ func TestRPIDAsPhonesReadIt(t *testing.T) {
 		{pidf.OnThePhone, "busy", "busy"},
 		{pidf.Ringing, "busy", "busy"},
 		{pidf.Busy, "busy", "busy"},
-		{pidf.Meeting, "unknown", "open"}, // only the note tells
+		{pidf.Meeting, "busy", "busy"},
 		{pidf.Away, "away", "closed"},
 	} {
 		body := pidf.RPID(pidf.Document{Entity: "sip:a@example.com", Activity: c.activity})

@@ -35,22 +35,44 @@ func serve(path string, environ []string, stderr io.Writer) int {
 	stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
 
-	log.Info("busylamp starts", "version", version, "config", path,
-		"proxies", len(cfg.Kamailio), "publishers", len(cfg.Publishers), "domains", len(cfg.Domains))
+	records, err := openState(cfg.State, log)
+	if err != nil {
+		fmt.Fprintf(stderr, "%s: %v\n", path, err)
+		return 1
+	}
+	log.Info("busylamp starts", "version", version, "config", path, "proxies", len(cfg.Kamailio),
+		"publishers", len(cfg.Publishers), "domains", len(cfg.Domains), "taken over", len(records))
+	var before *config // to go back to, if the reloaded configuration cannot run
 	for {
-		next, err := serveOnce(stop, hangup, cfg, path, environ, log)
-		if err != nil {
-			fmt.Fprintln(stderr, err)
+		next, left, err := serveOnce(stop, hangup, cfg, path, environ, log, records)
+		switch {
+		case err != nil && before != nil:
+			log.Error("cannot run with the reloaded configuration; going back to the old one", "error", err)
+			cfg, before = *before, nil
+			continue
+		case err != nil:
+			fmt.Fprintf(stderr, "%s: %v\n", path, err)
+			return 1
+		case next == nil:
+			return leave(cfg, left, log)
+		}
+		before = &cfg
+		cfg, records = *next, left
+		log = newLogger(cfg.Log, stderr)
+		log.Info("configuration reloaded", "config", path, "taken over", len(records))
+	}
+}
+
+// leave ends the sidecar for good.
+func leave(cfg config, records []busylamp.Record, log *slog.Logger) int {
+	if len(records) > 0 && cfg.OnStop != "withdraw" {
+		if err := writeState(cfg.State, records); err != nil {
+			log.Error("what is published could not be kept for the next start; it lapses by itself", "error", err)
 			return 1
 		}
-		if next == nil {
-			log.Info("busylamp stopped")
-			return 0
-		}
-		cfg = *next
-		log = newLogger(cfg.Log, stderr)
-		log.Info("configuration reloaded", "config", path)
 	}
+	log.Info("busylamp stopped", "published", len(records))
+	return 0
 }
 
 // sidecar is everything that runs under one configuration.
@@ -62,47 +84,56 @@ type sidecar struct {
 	publishers []*sippublish.Publisher
 }
 
-// serveOnce runs under one configuration. It returns the next one after a SIGHUP that
-// could be read, and nil when the sidecar is to end.
-func serveOnce(stop context.Context, hangup <-chan os.Signal, cfg config, path string, environ []string, log *slog.Logger) (*config, error) {
-	s, err := newSidecar(cfg, log)
+// serveOnce runs under one configuration, beginning with what is published already. It
+// returns the next configuration after a SIGHUP that could be read, nil when the sidecar
+// is to end, and what is published then.
+func serveOnce(stop context.Context, hangup <-chan os.Signal, cfg config, path string, environ []string,
+	log *slog.Logger, records []busylamp.Record) (*config, []busylamp.Record, error) {
+	s, err := newSidecar(cfg, log, records)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, nil, err
 	}
 	defer s.close()
 	admin, err := s.listen()
 	if err != nil {
-		return nil, fmt.Errorf("%s: admin: %w", path, err)
+		return nil, nil, fmt.Errorf("admin: %w", err)
 	}
-	ctx, cancel := context.WithCancel(stop)
-	defer cancel()
-	var next *config
+	ctx, cancel := context.WithCancelCause(stop)
+	defer cancel(nil)
+	reloaded := make(chan *config, 1)
 	go func() {
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-hangup:
-				reloaded, err := load(path, environ)
-				if err != nil {
-					log.Error("configuration not reloaded; the old one stays", "error", err)
-					continue
-				}
-				next = &reloaded
-				cancel()
-				return
-			}
+		if next := awaitReload(ctx, hangup, path, environ, log); next != nil {
+			reloaded <- next
+			cancel(busylamp.ErrHandOver)
 		}
 	}()
 	s.run(ctx, admin)
-	if stop.Err() != nil {
-		next = nil
+	var next *config
+	if stop.Err() == nil {
+		next = <-reloaded
 	}
-	return next, nil
+	return next, s.loop.Records(), nil
+}
+
+// awaitReload returns the configuration that the first SIGHUP with a good one brings, nil
+// when ctx ends.
+func awaitReload(ctx context.Context, hangup <-chan os.Signal, path string, environ []string, log *slog.Logger) *config {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hangup:
+		}
+		next, err := load(path, environ)
+		if err == nil {
+			return &next
+		}
+		log.Error("configuration not reloaded; the old one stays", "error", err)
+	}
 }
 
 // newSidecar wires adapters and engine together.
-func newSidecar(cfg config, log *slog.Logger) (*sidecar, error) {
+func newSidecar(cfg config, log *slog.Logger, records []busylamp.Record) (*sidecar, error) {
 	s := &sidecar{cfg: cfg, log: log}
 	engine := busylamp.Config{
 		Directory: newDirectory(cfg),
@@ -143,6 +174,7 @@ func newSidecar(cfg config, log *slog.Logger) (*sidecar, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.TakeOver(records)
 	s.loop = busylamp.NewLoop(e, loop)
 	for i, k := range cfg.Kamailio {
 		s.events = append(s.events, kamailio.NewEvents(kamailio.Config{

@@ -1,0 +1,86 @@
+package busylamp
+
+import "time"
+
+// Record is a publication that a server has, for the next life of the sidecar to take
+// over. Times are the engine's.
+type Record struct {
+	Publisher  string
+	Presentity Presentity
+	Tag        string
+	State      State
+	Expires    time.Duration // when the server lets it go
+	Refresh    time.Duration // when it is to be refreshed
+	Unsure     bool          // its last request was not answered
+}
+
+// sourceTakeover is the claim that holds a taken over publication until the proxies have
+// said who is in a call.
+const sourceTakeover = "takeover"
+
+// Records returns what the servers have.
+func (e *Engine) Records() []Record {
+	var out []Record
+	for _, who := range e.people {
+		for i := range who.pubs {
+			p := &who.pubs[i]
+			if p.has == Unknown || p.tag == "" || p.expires <= e.now {
+				continue
+			}
+			out = append(out, Record{Publisher: p.publisher.name, Presentity: who.uri, Tag: p.tag, State: p.has,
+				Expires: p.expires, Refresh: p.refreshAt, Unsure: p.unsure || p.outstanding != 0})
+		}
+	}
+	return out
+}
+
+// TakeOver begins with the publications of an earlier life. Each is held by a claim of
+// its own, which ends when every proxy has been compared (in doubt, stay busy), or with
+// the publication.
+func (e *Engine) TakeOver(records []Record) {
+	byName := make(map[string]int, len(e.publishers))
+	for i, p := range e.publishers {
+		byName[p.name] = i
+	}
+	for _, r := range records {
+		i, known := byName[r.Publisher]
+		if !known || r.Expires <= e.now || r.Tag == "" || !r.State.Published() {
+			continue
+		}
+		who := e.person(r.Presentity)
+		p := &who.pubs[i]
+		p.tag, p.has, p.unsure, p.expires, p.refreshAt = r.Tag, r.State, r.Unsure, r.Expires, min(r.Refresh, r.Expires)
+		e.claim(who, Claim{Source: sourceTakeover, State: r.State, Since: e.now, Until: r.Expires}, reason{what: "taken over"})
+		e.plan(p)
+	}
+	e.takeover = true
+	e.endTakeover()
+	e.dispatch()
+}
+
+// endTakeover drops the claims of the earlier life once every proxy has been compared.
+func (e *Engine) endTakeover() {
+	if !e.takeover {
+		return
+	}
+	for _, p := range e.proxies {
+		if p.resync.done == 0 {
+			return
+		}
+	}
+	e.takeover = false
+	for _, who := range append([]*person(nil), e.people...) {
+		e.claim(who, Claim{Source: sourceTakeover, State: Unknown}, reason{what: "not in a call when taken over"})
+	}
+}
+
+// Quiesce lets no further request out.
+func (e *Engine) Quiesce() { e.quiet = true }
+
+// Outstanding returns how many requests are unanswered.
+func (e *Engine) Outstanding() (n int) {
+	for _, p := range e.publishers {
+		n += p.inFlight
+	}
+	return n
+}
