@@ -179,19 +179,19 @@ func (l *Loop) post(f func(*Engine)) {
 	}
 }
 
-// Connected, Disconnected, Doubt and Calls are the engine's methods of the same name, for
-// the adapters of proxies. Messages of one goroutine keep their order.
+// Connected posts [Engine.Connected]. This and the following methods are for the adapters
+// of proxies; messages of one goroutine keep their order.
 func (l *Loop) Connected(proxy int, epoch string) {
 	l.post(func(e *Engine) { e.Connected(proxy, epoch) })
 }
 
-// Disconnected: see [Engine.Disconnected].
+// Disconnected posts [Engine.Disconnected].
 func (l *Loop) Disconnected(proxy int) { l.post(func(e *Engine) { e.Disconnected(proxy) }) }
 
-// Doubt: see [Engine.Doubt].
+// Doubt posts [Engine.Doubt].
 func (l *Loop) Doubt(proxy int, why string) { l.post(func(e *Engine) { e.Doubt(proxy, why) }) }
 
-// Calls: see [Engine.Calls]. The slice is the engine's from now on.
+// Calls posts [Engine.Calls]. The slice is the engine's from now on.
 func (l *Loop) Calls(proxy int, events []CallEvent) {
 	l.post(func(e *Engine) { e.Calls(proxy, events) })
 }
