@@ -5,11 +5,13 @@ import (
 	"io"
 )
 
+// check validates a configuration and returns the exit code.
 func check(path string, environ []string, stdout, stderr io.Writer) int {
-	if _, err := load(path, environ); err != nil {
+	cfg, err := load(path, environ)
+	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return 1
 	}
-	fmt.Fprintln(stdout, path+": ok")
+	fmt.Fprintf(stdout, "%s: ok: %s\n", path, cfg.summary())
 	return 0
 }

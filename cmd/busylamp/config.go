@@ -1,23 +1,29 @@
 package main
 
 import (
+	"fmt"
 	"time"
 )
 
 // config is the configuration file. Every key can also come from the environment (see
 // env.go), which wins over the file.
+//
+// The tags are the rules that one value alone can break (see shape.go): max is the most
+// entries of a list, min and max bound a number or a duration, oneof lists the words that
+// a text can be, and false is what a YAML false means, for the words that YAML 1.1 takes
+// for one. Rules between values are in validate.go.
 type config struct {
-	Kamailio   []proxyConfig     `koanf:"kamailio"`   // the proxies, at least one
-	Domains    []string          `koanf:"domains"`    // presentities that we publish for, at least one
-	Publishers []publisherConfig `koanf:"publishers"` // the presence servers, at least one
-	State      string            `koanf:"state"`      // directory for what outlives a restart
-	Admin      string            `koanf:"admin"`      // loopback host:port of the HTTP interface; "" for none
-	Sides      string            `koanf:"sides"`      // both, caller or callee
-	Early      string            `koanf:"early"`      // off, or publish: a ringing call makes busy, too
-	Names      map[string]string `koanf:"names"`      // display names by presentity URI
-	OnStop     string            `koanf:"on_stop"`    // keep what is published, or withdraw it
-	Audit      time.Duration     `koanf:"audit"`      // how often calls are compared with the proxy's list
-	Hold       time.Duration     `koanf:"hold"`       // how long the calls of an unreachable proxy are kept
+	Kamailio   []proxyConfig     `koanf:"kamailio" max:"64"`                     // the proxies, at least one
+	Domains    []string          `koanf:"domains" max:"1000"`                    // presentities that we publish for, at least one
+	Publishers []publisherConfig `koanf:"publishers" max:"16"`                   // the presence servers, at least one
+	State      string            `koanf:"state"`                                 // directory for what outlives a restart
+	Admin      string            `koanf:"admin" false:"off"`                     // loopback host:port of the HTTP interface; "" for none
+	Sides      string            `koanf:"sides" oneof:"both,caller,callee"`      // whose presence a call makes
+	Early      string            `koanf:"early" oneof:"off,publish" false:"off"` // publish: a ringing call makes busy, too
+	Names      map[string]string `koanf:"names" max:"100000"`                    // display names by presentity URI
+	OnStop     string            `koanf:"on_stop" oneof:"keep,withdraw"`         // keep what is published, or withdraw it
+	Audit      time.Duration     `koanf:"audit" min:"10s" max:"24h"`             // how often calls are compared with the proxy's list
+	Hold       time.Duration     `koanf:"hold" min:"1m" max:"24h"`               // how long the calls of an unreachable proxy are kept
 	Log        logConfig         `koanf:"log"`
 }
 
@@ -31,18 +37,18 @@ type proxyConfig struct {
 // publisherConfig is one presence server.
 type publisherConfig struct {
 	Name           string        `koanf:"name"`
-	Server         string        `koanf:"server"`          // sip:host[:port][;transport=udp|tcp]
-	Profile        string        `koanf:"profile"`         // rpid or audiocodes
-	Expires        time.Duration `koanf:"expires"`         // lifetime of a publication
-	TupleID        string        `koanf:"tuple_id"`        // the PIDF tuple's id, "" for the profile's own
-	Timeout        time.Duration `koanf:"timeout"`         // of one request
-	MaxOutstanding int           `koanf:"max_outstanding"` // requests at a time
+	Server         string        `koanf:"server"`                             // sip:host[:port][;transport=udp|tcp]
+	Profile        string        `koanf:"profile" oneof:"rpid,audiocodes"`    // the format of the document
+	Expires        time.Duration `koanf:"expires" min:"10s" max:"24h"`        // lifetime of a publication
+	TupleID        string        `koanf:"tuple_id"`                           // the PIDF tuple's id, "" for the profile's own
+	Timeout        time.Duration `koanf:"timeout" min:"1s" max:"5m"`          // of one request
+	MaxOutstanding int           `koanf:"max_outstanding" min:"1" max:"4096"` // requests at a time
 }
 
 // logConfig says what is logged to standard error, and how.
 type logConfig struct {
-	Level  string `koanf:"level"`  // debug, info, warn or error
-	Format string `koanf:"format"` // text or json
+	Level  string `koanf:"level" oneof:"debug,info,warn,error"`
+	Format string `koanf:"format" oneof:"text,json"`
 }
 
 // defaults is the configuration where the file is silent.
@@ -59,10 +65,26 @@ func defaults() config {
 	}
 }
 
-// Defaults of the lists' entries.
-const (
-	defaultProfile        = "rpid"
-	defaultExpires        = 600 * time.Second
-	defaultTimeout        = 32 * time.Second
-	defaultMaxOutstanding = 256
-)
+// defaultPublisher is an entry of publishers where the file is silent.
+func defaultPublisher() publisherConfig {
+	return publisherConfig{
+		Profile:        "rpid",
+		Expires:        600 * time.Second,
+		Timeout:        32 * time.Second, // RFC 3261's timer F
+		MaxOutstanding: 256,
+	}
+}
+
+// summary counts what is configured, for people.
+func (c config) summary() string {
+	return count(len(c.Kamailio), "proxy", "proxies") + ", " +
+		count(len(c.Publishers), "publisher", "publishers") + ", " +
+		count(len(c.Domains), "domain", "domains")
+}
+
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}

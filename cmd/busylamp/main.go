@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -31,9 +32,14 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	var path string
+	path := "/etc/busylamp/busylamp.yaml"
+	for _, kv := range environ {
+		if v, ok := strings.CutPrefix(kv, "BUSYLAMP_CONFIG="); ok {
+			path = v
+		}
+	}
 	withConfig := func(c *cobra.Command) *cobra.Command {
-		c.Flags().StringVarP(&path, "config", "c", "/etc/busylamp/busylamp.yaml", "configuration file")
+		c.Flags().StringVarP(&path, "config", "c", path, "configuration file, also BUSYLAMP_CONFIG")
 		c.Args = cobra.NoArgs
 		return c
 	}

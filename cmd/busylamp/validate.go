@@ -1,0 +1,275 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/busylamp/busylamp"
+	"github.com/busylamp/busylamp/adapters/kamailio"
+	"github.com/busylamp/busylamp/adapters/sippublish"
+)
+
+// validate checks what tags cannot say, and brings values into the one form that the rest
+// of the program expects.
+func (p *problems) validate(c *config) {
+	p.proxies(c.Kamailio)
+	c.Domains = p.domains(c.Domains)
+	p.publishers(c.Publishers)
+	if c.State == "" {
+		p.bad("state", c.State, "is no directory: write its path, such as /var/lib/busylamp")
+	}
+	c.Admin = p.admin(c.Admin)
+	c.Names = p.names(c.Names)
+}
+
+func (p *problems) proxies(list []proxyConfig) {
+	if len(list) == 0 {
+		p.add("kamailio", "missing: give at least one proxy, with its name, evapi and rpc")
+	}
+	names := make(map[string]string)
+	for i, k := range list {
+		at := entry("kamailio", i)
+		p.name(at, k.Name, names)
+		if p.given(child(at, "evapi"), k.Evapi, "the address of Kamailio's evapi module, such as 127.0.0.1:8448") {
+			p.hostPort(child(at, "evapi"), k.Evapi, "127.0.0.1:8448")
+		}
+		if p.given(child(at, "rpc"), k.RPC, "the address of Kamailio's JSON-RPC, such as http://127.0.0.1:5060/RPC") {
+			p.rpc(child(at, "rpc"), k.RPC)
+		}
+	}
+}
+
+func (p *problems) publishers(list []publisherConfig) {
+	if len(list) == 0 {
+		p.add("publishers", "missing: give at least one presence server, with its name and server")
+	}
+	names := make(map[string]string)
+	for i, pub := range list {
+		at := entry("publishers", i)
+		p.name(at, pub.Name, names)
+		if p.given(child(at, "server"), pub.Server, "the presence server, such as sip:presence.example.com") {
+			p.server(child(at, "server"), pub.Server)
+		}
+		if pub.Expires%time.Second != 0 {
+			p.add(child(at, "expires"), pub.Expires.String()+" is no whole number of seconds: write such as 600s")
+		}
+		if pub.TupleID != "" && !xmlName.MatchString(pub.TupleID) {
+			p.bad(child(at, "tuple_id"), pub.TupleID, "cannot be an XML id: write up to 64 letters, digits, "+
+				"-, _ and ., a letter or _ first")
+		}
+	}
+}
+
+// given tells whether a key that has no default is there.
+func (p *problems) given(at, value, what string) bool {
+	if value == "" {
+		p.add(at, "missing: give "+what)
+	}
+	return value != ""
+}
+
+var (
+	plainName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
+	xmlName   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,63}$`)
+)
+
+// name checks an entry's name, which must be no other's.
+func (p *problems) name(at, name string, seen map[string]string) {
+	here := child(at, "name")
+	if !p.given(here, name, "a name, for logs and metrics") {
+		return
+	}
+	if !plainName.MatchString(name) {
+		p.bad(here, name, "cannot be a name: write up to 64 letters, digits, -, _ and .")
+	} else if other, ok := seen[name]; ok {
+		p.bad(here, name, "is the name of "+other+", too: choose another")
+	} else {
+		seen[name] = at
+	}
+}
+
+// hostPort checks and splits host:port.
+func (p *problems) hostPort(at, value, example string) (host string, ok bool) {
+	host, port, err := net.SplitHostPort(value)
+	switch {
+	case err != nil || host == "" && at != "admin":
+		p.bad(at, value, "is not host:port: write it like "+example)
+	case !isPort(port):
+		p.bad(at, value, "has no port from 1 to 65535: write it like "+example)
+	case host != "" && !isHost(host):
+		p.bad(at, value, "has no valid host: write a host name or an IP address, like "+example)
+	default:
+		return host, true
+	}
+	return "", false
+}
+
+func isPort(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0
+}
+
+func isHost(s string) bool {
+	ip, err := netip.ParseAddr(s)
+	return err == nil && ip.Zone() == "" || isHostName(s)
+}
+
+var (
+	hostLabel = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
+	digits    = regexp.MustCompile(`^[0-9]+$`)
+)
+
+// isHostName tells a host name (RFC 1123 section 2.1). One that ends in digits is a
+// mistyped address.
+func isHostName(s string) bool {
+	s = strings.TrimSuffix(s, ".")
+	labels := strings.Split(s, ".")
+	for _, l := range labels {
+		if !hostLabel.MatchString(l) {
+			return false
+		}
+	}
+	return len(s) <= 253 && !digits.MatchString(labels[len(labels)-1])
+}
+
+func (p *problems) rpc(at, value string) {
+	const fix = "write it like http://127.0.0.1:5060/RPC or fifo:/run/kamailio/kamailio_rpc.fifo"
+	if path, ok := strings.CutPrefix(value, "fifo:"); ok {
+		if !strings.HasPrefix(path, "/") {
+			p.bad(at, value, "has no absolute path: "+fix)
+		}
+		return
+	}
+	u, err := url.Parse(value)
+	if err != nil || u.Scheme != "http" || !isHost(u.Hostname()) || !isPort(u.Port()) || u.Path == "" || u.User != nil {
+		p.bad(at, value, "is not http://host:port/path: "+fix)
+	} else if _, err := kamailio.NewRPC(value); err != nil {
+		p.bad(at, value, "cannot be used: "+fix)
+	}
+}
+
+func (p *problems) server(at, value string) {
+	const fix = "write it like sip:presence.example.com or sip:192.0.2.1:5060;transport=tcp"
+	head, params, _ := strings.Cut(value, ";")
+	transport, plain := "", params == ""
+	if name, v, ok := strings.Cut(params, "="); ok && strings.EqualFold(name, "transport") {
+		transport = strings.ToLower(v)
+		plain = transport == "udp" || transport == "tcp"
+	}
+	hostPart, isSIP := strings.CutPrefix(head, "sip:")
+	switch {
+	case transport == "tls" || strings.HasPrefix(value, "sips:"):
+		p.bad(at, value, "asks for TLS, which is not supported yet: use transport=tcp or transport=udp")
+	case !isSIP:
+		p.bad(at, value, "is not sip:HOST[:PORT]: "+fix)
+	case !plain:
+		p.bad(at, value, "has parameters other than transport=udp and transport=tcp: "+fix)
+	case !isServer(hostPart):
+		p.bad(at, value, "has no valid host and port: "+fix)
+	default:
+		if _, err := sippublish.ParseTarget(value); err != nil {
+			p.bad(at, value, "cannot be used: "+fix)
+		}
+	}
+}
+
+// isServer tells host or host:port, an IPv6 address in brackets.
+func isServer(s string) bool {
+	if host, port, err := net.SplitHostPort(s); err == nil {
+		return isPort(port) && isHost(host)
+	}
+	if inner, ok := strings.CutPrefix(s, "["); ok {
+		ip, err := netip.ParseAddr(strings.TrimSuffix(inner, "]"))
+		return err == nil && ip.Is6() && ip.Zone() == "" && strings.HasSuffix(inner, "]")
+	}
+	return isHost(s) && !strings.Contains(s, ":")
+}
+
+// domains returns the domains as presentities have them.
+func (p *problems) domains(list []string) []string {
+	if len(list) == 0 {
+		p.add("domains", "missing: give at least one domain whose users' presence is published")
+	}
+	seen := make(map[string]string)
+	out := make([]string, 0, len(list))
+	for i, d := range list {
+		at := entry("domains", i)
+		domain, ok := canonicalDomain(d)
+		if !ok {
+			p.bad(at, d, "is not a domain: write a host name or an IP address alone, such as example.com")
+		} else if other, again := seen[domain]; again {
+			p.bad(at, d, "is "+other+" again: remove one of them")
+		} else {
+			seen[domain] = at
+			out = append(out, domain)
+		}
+	}
+	return out
+}
+
+// canonicalDomain returns what Presentity.Domain returns for somebody in the domain.
+func canonicalDomain(s string) (string, bool) {
+	host := strings.TrimSuffix(strings.TrimPrefix(s, "["), "]")
+	ip, err := netip.ParseAddr(host)
+	switch {
+	case err == nil && ip.Is6() && ip.Zone() == "":
+		s = "[" + host + "]"
+	case !isHost(s):
+		return "", false
+	}
+	someone, err := busylamp.ParsePresentity("sip:someone@" + s)
+	if err != nil {
+		return "", false
+	}
+	return someone.Domain(), true
+}
+
+// admin checks the address of the HTTP interface, "" for none.
+func (p *problems) admin(value string) string {
+	if value == "" || value == "off" {
+		return ""
+	}
+	host, ok := p.hostPort("admin", value, "127.0.0.1:9448, or off for no HTTP interface")
+	if ip, err := netip.ParseAddr(host); ok && !strings.EqualFold(host, "localhost") && (err != nil || !ip.IsLoopback()) {
+		p.bad("admin", value, "is not a loopback address, and for now no other is allowed: "+
+			"write 127.0.0.1, ::1 or localhost for the host, or off for no HTTP interface")
+	}
+	return value
+}
+
+// maxDisplayName is the longest display name, in bytes.
+const maxDisplayName = 128
+
+// names returns the display names by canonical presentity, nil for none.
+func (p *problems) names(list map[string]string) map[string]string {
+	if len(list) == 0 {
+		return nil
+	}
+	out, keys := make(map[string]string, len(list)), make(map[string]string, len(list))
+	for _, key := range slices.Sorted(maps.Keys(list)) {
+		at, name := child("names", key), list[key]
+		if strings.TrimSpace(name) == "" {
+			p.bad(at, name, "is no display name: write one, or remove the entry")
+		} else if len(name) > maxDisplayName {
+			p.bad(at, name, fmt.Sprintf("has %d bytes: shorten it to %d", len(name), maxDisplayName))
+		}
+		who, err := busylamp.ParsePresentity(key)
+		if err != nil {
+			p.add(at, fmt.Sprintf("the key is not the URI of a user: write it like sip:alice@example.com, in up to %d bytes", busylamp.MaxURI))
+			continue
+		}
+		if other, again := keys[string(who)]; again {
+			p.add(at, "is "+child("names", other)+" again: remove one of them")
+		}
+		keys[string(who)], out[string(who)] = key, name
+	}
+	return out
+}
