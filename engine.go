@@ -174,7 +174,7 @@ func (e *Engine) Connected(proxy int, epoch string) {
 		}
 		p.newLife(epoch)
 	}
-	p.resync.tries = 0
+	p.resync.tries, p.resync.rest = 0, 0
 	e.doubt(p, why)
 	e.dispatch()
 }

@@ -12,7 +12,9 @@ type resync struct {
 	why     string
 	asked   uint64 // the engine's count of events when the list was asked for
 	epoch   string
-	at      time.Duration // when to ask next at the latest: a retry or the audit
+	began   time.Duration
+	at      time.Duration // when to audit
+	rest    time.Duration // when to ask next at the soonest
 	tries   int
 
 	done   time.Duration // when the last one ended well, 0: none yet
@@ -22,6 +24,9 @@ type resync struct {
 // resyncTimeout bounds one resync. It is below tombAge, so that no list outlives a
 // tombstone.
 const resyncTimeout = 90 * time.Second
+
+// resyncRest is the shortest time between two resyncs of a proxy.
+const resyncRest = 500 * time.Millisecond
 
 // Drift is a difference that a resync found and healed.
 type Drift uint8
@@ -44,10 +49,10 @@ func (e *Engine) doubt(p *proxy, why string) {
 // askList starts the resync that is wanted, unless one is under way or the proxy is away.
 func (e *Engine) askList(p *proxy) {
 	r := &p.resync
-	if !r.wanted || r.running || !p.connected || e.now < r.at && r.tries > 0 {
+	if !r.wanted || r.running || !p.connected || e.now < r.rest {
 		return
 	}
-	r.wanted, r.running = false, true
+	r.wanted, r.running, r.began = false, true, e.now
 	r.id++
 	r.asked, r.epoch = e.clock, p.epoch
 	e.stats.Resyncs++
@@ -110,6 +115,9 @@ func (e *Engine) resynced(p *proxy, id uint64) {
 	r.running, r.tries, r.done = false, 0, max(e.now, 1)
 	r.inStep = !r.wanted
 	r.at = e.now + e.spread(e.cfg.Audit)
+	// A proxy that loses events all the time is not asked all the time: as long as it
+	// took, so long it is left alone.
+	r.rest = e.now + min(max(e.now-r.began, resyncRest), 10*time.Second)
 	e.endTakeover()
 	e.askList(p)
 }
@@ -123,7 +131,7 @@ func (e *Engine) resyncFailed(p *proxy, id uint64, why string) {
 	e.stats.ResyncsFailed++
 	r.running, r.wanted, r.why = false, true, "retry: "+why
 	r.tries++
-	r.at = e.now + e.spread(backoff(r.tries, time.Second, 15*time.Second))
+	r.rest = e.now + e.spread(backoff(r.tries, time.Second, 15*time.Second))
 }
 
 // tickProxy lets time pass for one proxy.
@@ -135,12 +143,10 @@ func (e *Engine) tickProxy(p *proxy) {
 		}
 		return
 	}
-	if !p.resync.running && e.now >= p.resync.at {
-		if !p.resync.wanted {
-			p.resync.wanted, p.resync.why = true, "audit"
-		}
-		e.askList(p)
+	if r := &p.resync; !r.wanted && !r.running && e.now >= r.at {
+		r.wanted, r.why = true, "audit"
 	}
+	e.askList(p)
 }
 
 // forget releases all calls of a proxy.

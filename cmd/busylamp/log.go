@@ -1,8 +1,11 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 )
 
 // newLogger returns a logger as configured.
@@ -16,4 +19,50 @@ func newLogger(cfg logConfig, w io.Writer) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(w, opts))
 	}
 	return slog.New(slog.NewTextHandler(w, opts))
+}
+
+// maxLogLines bounds what waits to be written.
+const maxLogLines = 8192
+
+// logWriter writes lines from a goroutine of its own, so that a terminal or a journal
+// that does not read holds nothing else up. Lines that find no room are dropped, and
+// their number is written when there is room again.
+type logWriter struct {
+	w       io.Writer
+	lines   chan []byte
+	dropped atomic.Uint64
+	closing sync.Once
+	done    chan struct{}
+}
+
+func newLogWriter(w io.Writer) *logWriter {
+	l := &logWriter{w: w, lines: make(chan []byte, maxLogLines), done: make(chan struct{})}
+	go l.run()
+	return l
+}
+
+// Write takes one line. It never fails and never waits.
+func (l *logWriter) Write(line []byte) (int, error) {
+	select {
+	case l.lines <- append([]byte(nil), line...):
+	default:
+		l.dropped.Add(1)
+	}
+	return len(line), nil
+}
+
+func (l *logWriter) run() {
+	defer close(l.done)
+	for line := range l.lines {
+		l.w.Write(line)
+		if n := l.dropped.Swap(0); n > 0 {
+			fmt.Fprintf(l.w, "busylamp: %d log lines were dropped: they were not read fast enough\n", n)
+		}
+	}
+}
+
+// close writes what waits. Nothing may be logged after it.
+func (l *logWriter) close() {
+	l.closing.Do(func() { close(l.lines) })
+	<-l.done
 }

@@ -28,7 +28,9 @@ func serve(path string, environ []string, stderr io.Writer) int {
 		fmt.Fprintln(stderr, err)
 		return 1
 	}
-	log := newLogger(cfg.Log, stderr)
+	out := newLogWriter(stderr)
+	defer out.close()
+	log := newLogger(cfg.Log, out)
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
@@ -58,7 +60,7 @@ func serve(path string, environ []string, stderr io.Writer) int {
 		}
 		before = &cfg
 		cfg, records = *next, left
-		log = newLogger(cfg.Log, stderr)
+		log = newLogger(cfg.Log, out)
 		log.Info("configuration reloaded", "config", path, "taken over", len(records))
 	}
 }
