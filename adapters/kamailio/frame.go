@@ -12,10 +12,10 @@ import (
 
 // Limits of what busylamp.cfg sends; more is not from it.
 const (
-	maxFrame  = 64 << 10 // bytes; the snippet keeps a frame below Kamailio's 8 KiB print buffer
-	maxEvents = 256      // lines of one frame
-	maxEpoch  = 64       // bytes
-	maxCallID = 128      // bytes, cut by the snippet
+	maxFrame  = 8 << 10 // bytes; Kamailio's print buffer, which the snippet stays below
+	maxEvents = 256     // lines of one frame
+	maxEpoch  = 64      // bytes
+	maxCallID = 128     // bytes, cut by the snippet
 )
 
 // magic begins every frame from busylamp.cfg; frames without it are somebody else's.

@@ -4,12 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/rand"
 	"fmt"
+	"io"
 	"net"
 	"regexp"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/cgrates/kamevapi"
@@ -22,19 +23,20 @@ import (
 //
 // One guard and one KamEvapi serve one connection to Kamailio, and end with it.
 
-// Deadlines of a connection.
-const (
-	dialTimeout  = 3 * time.Second
-	writeTimeout = 3 * time.Second
-	// silence is three of the snippet's heartbeats: a peer that is quiet for longer is
-	// gone without a word (no FIN).
-	silence = 3 * heartbeat
-	// heartbeat is BUSYLAMP_TIMER_HEARTBEAT's interval.
-	heartbeat = 2 * time.Second
-)
+// timing holds what a test shortens.
+type timing struct {
+	dial, write time.Duration
+	// silence is three of the snippet's heartbeats (BUSYLAMP_TIMER_HEARTBEAT): a peer that
+	// is quiet for longer is gone without a word (no FIN).
+	silence             time.Duration
+	firstWait, mostWait time.Duration // between two tries to connect
+}
 
-// maxWaiting bounds the frames between kamevapi and the engine.
-const maxWaiting = 8192
+var defaultTiming = timing{dial: 3 * time.Second, write: 3 * time.Second, silence: 6 * time.Second,
+	firstWait: 100 * time.Millisecond, mostWait: 3 * time.Second}
+
+// maxWaiting bounds the frames, of at most maxFrame bytes, between kamevapi and the engine.
+const maxWaiting = 4096
 
 // guard is one connection to Kamailio's evapi.
 type guard struct {
@@ -44,8 +46,8 @@ type guard struct {
 	// frames are payloads in the order in which kamevapi's goroutines came to run, which
 	// is not quite the order of their arrival.
 	frames  chan []byte
-	dropped atomic.Uint64 // frames that found no room
-	foreign atomic.Uint64 // frames that are not from busylamp.cfg
+	count   *Counters
+	timing  timing
 	done    chan struct{}
 	once    sync.Once
 	err     error // why the connection ended; set before done closes
@@ -53,57 +55,78 @@ type guard struct {
 }
 
 // openGuard connects to Kamailio, registers for the events, and puts kamevapi behind.
-func openGuard(ctx context.Context, addr string) (*guard, error) {
-	dialer := net.Dialer{Timeout: dialTimeout}
+func openGuard(ctx context.Context, addr string, t timing, count *Counters) (*guard, error) {
+	dialer := net.Dialer{Timeout: t.dial}
 	upstream, err := dialer.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("evapi: %w", err)
 	}
-	g := &guard{upstream: upstream, frames: make(chan []byte, maxWaiting), done: make(chan struct{})}
-	if err := g.open(); err != nil {
+	g := &guard{upstream: upstream, frames: make(chan []byte, maxWaiting), done: make(chan struct{}),
+		count: count, timing: t}
+	upstream.SetWriteDeadline(time.Now().Add(t.write))
+	if _, err := fmt.Fprintf(upstream, "%d:%s,", len(register), register); err != nil {
 		upstream.Close()
-		return nil, err
+		return nil, fmt.Errorf("evapi: register: %w", err)
+	}
+	if err := g.openEvapi(); err != nil {
+		upstream.Close()
+		return nil, fmt.Errorf("evapi guard: %w", err)
 	}
 	g.workers.Go(g.pump)
-	g.workers.Go(func() {
-		err := g.evapi.ReadEvents()
-		g.end(fmt.Errorf("evapi reader: %w", err))
-	})
+	g.workers.Go(g.read)
 	return g, nil
 }
 
-func (g *guard) open() error {
-	g.upstream.SetWriteDeadline(time.Now().Add(writeTimeout))
-	if _, err := fmt.Fprintf(g.upstream, "%d:%s,", len(register), register); err != nil {
-		return fmt.Errorf("evapi: register: %w", err)
-	}
+// openEvapi makes a KamEvapi that is connected to the guard.
+func (g *guard) openEvapi() error {
 	listener, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
-		return fmt.Errorf("evapi guard: %w", err)
+		return err
 	}
 	defer listener.Close()
-	listener.(*net.TCPListener).SetDeadline(time.Now().Add(dialTimeout))
-	accepted := make(chan error, 1)
-	go func() {
-		var err error
-		g.downstream, err = listener.Accept()
-		accepted <- err
-	}()
+	defer time.AfterFunc(g.timing.dial, func() { listener.Close() }).Stop() // kamevapi's dialing has no timeout
 	everything := map[*regexp.Regexp][]func([]byte, int){regexp.MustCompile(""): {g.handle}}
 	noDelay := func(time.Duration, time.Duration) func() time.Duration {
 		return func() time.Duration { return 0 }
 	}
-	g.evapi, err = kamevapi.NewKamEvapi(listener.Addr().String(), 0, 0, 0, noDelay, everything, nil)
-	if err2 := <-accepted; err == nil {
-		err = err2
+	if g.evapi, err = kamevapi.NewKamEvapi(listener.Addr().String(), 0, 0, 0, noDelay, everything, nil); err != nil {
+		return err
+	}
+	// Anybody on this host may have been first at the listener: kamevapi says a word. (To
+	// send is safe now only: later it would race with ReadEvents.)
+	word := rand.Text()
+	if err = g.evapi.Send(word); err == nil {
+		g.downstream, err = accept(listener, fmt.Sprintf("%d:%s,", len(word), word))
 	}
 	if err != nil {
-		if g.downstream != nil {
-			g.downstream.Close()
-		}
-		return fmt.Errorf("evapi guard: %w", err)
+		listener.Close() // resets the connection if nobody has accepted it
+		g.evapi.ReadEvents()
+		g.evapi.Disconnect()
 	}
-	return nil
+	return err
+}
+
+// accept returns the connection that begins with a word.
+func accept(listener net.Listener, word string) (net.Conn, error) {
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		said := make([]byte, len(word))
+		conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+		if _, err := io.ReadFull(conn, said); err == nil && string(said) == word {
+			return conn, nil
+		}
+		conn.Close()
+	}
+}
+
+// read lets kamevapi read until its connection ends.
+func (g *guard) read() {
+	err := g.evapi.ReadEvents()
+	g.end(fmt.Errorf("evapi reader: %w", err))
+	g.evapi.Disconnect()
 }
 
 // handle is kamevapi's handler: it runs in a goroutine for every frame, and never waits.
@@ -112,45 +135,59 @@ func (g *guard) handle(payload []byte, _ int) {
 	case g.frames <- payload:
 	case <-g.done:
 	default:
-		g.dropped.Add(1)
+		g.count.Dropped.Add(1)
 	}
 }
 
 // pump reads Kamailio's frames, always and at once: a client that does not read holds up
 // the proxy. Whatever goes wrong ends the connection.
 func (g *guard) pump() {
-	r := bufio.NewReaderSize(g.upstream, 256<<10)
 	w := bufio.NewWriterSize(g.downstream, 64<<10)
+	r := bufio.NewReaderSize(flushing{g.upstream, w}, 256<<10)
 	var payload, buf []byte
 	var err error
-	g.upstream.SetReadDeadline(time.Now().Add(silence))
+	g.upstream.SetReadDeadline(time.Now().Add(g.timing.silence))
 	for {
 		if payload, buf, err = readNetstring(r, buf); err != nil {
 			break
 		}
 		if !bytes.HasPrefix(payload, []byte(magic)) {
-			g.foreign.Add(1)
+			g.count.Foreign.Add(1)
 			continue
 		}
-		g.upstream.SetReadDeadline(time.Now().Add(silence))
-		if err = g.forward(w, payload, r.Buffered() == 0); err != nil {
+		if len(payload) > maxFrame {
+			err = fmt.Errorf("a frame of %d bytes: busylamp.cfg sends at most %d", len(payload), maxFrame)
+			break
+		}
+		now := time.Now()
+		g.upstream.SetReadDeadline(now.Add(g.timing.silence))
+		g.downstream.SetWriteDeadline(now.Add(g.timing.write))
+		if err = forward(w, payload); err != nil {
 			break
 		}
 	}
 	g.end(fmt.Errorf("evapi: %w", err))
 }
 
-// forward hands a frame to kamevapi, together with those that follow at once.
-func (g *guard) forward(w *bufio.Writer, payload []byte, last bool) error {
-	g.downstream.SetWriteDeadline(time.Now().Add(writeTimeout))
+// forward hands a frame to kamevapi.
+func forward(w *bufio.Writer, payload []byte) error {
 	var length [8]byte
 	w.Write(append(strconv.AppendInt(length[:0], int64(len(payload)), 10), ':'))
 	w.Write(payload)
-	err := w.WriteByte(',')
-	if err == nil && last {
-		err = w.Flush()
+	return w.WriteByte(',') // bufio keeps the first error
+}
+
+// flushing is a reader that has everything forwarded before it waits for more.
+type flushing struct {
+	io.Reader
+	w *bufio.Writer
+}
+
+func (f flushing) Read(p []byte) (int, error) {
+	if err := f.w.Flush(); err != nil {
+		return 0, err
 	}
-	return err
+	return f.Reader.Read(p)
 }
 
 // end closes the connection, for the reason of whoever is first to say one.

@@ -6,9 +6,12 @@ import (
 	"io"
 )
 
+// maxNetstring bounds a frame, whoever sends it.
+const maxNetstring = 64 << 10
+
 // readNetstring reads one netstring, evapi's frame ("5:hello,"), into buf, which it may
 // replace by a larger one, and returns the payload. Whatever is not exactly a netstring
-// of at most maxFrame bytes is an error, for where one frame is cut nothing after it can
+// of at most maxNetstring bytes is an error, for where one frame is cut nothing after it can
 // be trusted.
 func readNetstring(r *bufio.Reader, buf []byte) (payload, newBuf []byte, err error) {
 	n, digits := 0, 0
@@ -24,8 +27,8 @@ func readNetstring(r *bufio.Reader, buf []byte) (payload, newBuf []byte, err err
 			return nil, buf, fmt.Errorf("netstring: %q in the length", c)
 		}
 		n = n*10 + int(c-'0')
-		if digits++; n > maxFrame || digits > 7 {
-			return nil, buf, fmt.Errorf("netstring: a length above %d bytes", maxFrame)
+		if digits++; n > maxNetstring || digits > 7 {
+			return nil, buf, fmt.Errorf("netstring: a length above %d bytes", maxNetstring)
 		}
 	}
 	if cap(buf) < n+1 {

@@ -43,51 +43,53 @@ type Events struct {
 	cfg   Config
 	sink  Sink
 	Count Counters
+
+	timing timing
 }
 
 // NewEvents returns a receiver that hands what it learns to sink.
-func NewEvents(cfg Config, sink Sink) *Events { return &Events{cfg: cfg, sink: sink} }
-
-// Waits between two tries to connect.
-const (
-	firstWait = 100 * time.Millisecond
-	mostWait  = 3 * time.Second
-)
+func NewEvents(cfg Config, sink Sink) *Events {
+	return &Events{cfg: cfg, sink: sink, timing: defaultTiming}
+}
 
 // Run stays connected until ctx ends.
 func (k *Events) Run(ctx context.Context) {
 	log := k.cfg.Log.With("proxy", k.cfg.Name, "evapi", k.cfg.Evapi)
-	wait, failing := firstWait, false
+	wait, failing := k.timing.firstWait, false
 	for ctx.Err() == nil {
+		began := time.Now()
 		heard, err := k.connection(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		if heard {
-			wait, failing = firstWait, false
+			failing = false
 			log.Warn("connection to the proxy lost", "error", err)
 		} else if !failing {
 			failing = true
 			log.Warn("cannot reach the proxy; will keep trying", "error", err)
 		}
+		if heard && time.Since(began) > k.timing.mostWait { // or a proxy that fails at once would see no back-off
+			wait = k.timing.firstWait
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait/2 + rand.N(wait)):
 		}
-		wait = min(2*wait, mostWait)
+		wait = min(2*wait, k.timing.mostWait)
 	}
 }
 
 // connection serves one connection to its end, and reports whether busylamp.cfg was heard
 // over it.
 func (k *Events) connection(ctx context.Context) (heard bool, err error) {
-	g, err := openGuard(ctx, k.cfg.Evapi)
+	g, err := openGuard(ctx, k.cfg.Evapi, k.timing, &k.Count)
 	if err != nil {
 		return false, err
 	}
 	defer g.close()
 	k.Count.Connects.Add(1)
-	s := session{Events: k, guard: g}
+	s := session{Events: k, guard: g, dropped: k.Count.Dropped.Load()}
 	check := time.NewTicker(reorderWindow / 4)
 	defer check.Stop()
 	for {
@@ -105,10 +107,9 @@ func (k *Events) connection(ctx context.Context) (heard bool, err error) {
 			break
 		}
 	}
-	k.Count.Foreign.Add(g.foreign.Load())
 	if s.epoch != "" {
 		k.sink.Disconnected(k.cfg.Index)
-	} else if errors.Is(err, os.ErrDeadlineExceeded) || g.foreign.Load() > 0 {
+	} else if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = fmt.Errorf("%w (is busylamp.cfg included in this proxy's configuration?)", err)
 	}
 	return s.epoch != "", err
@@ -120,7 +121,7 @@ type session struct {
 	guard   *guard
 	epoch   string
 	seq     sequence
-	dropped uint64
+	dropped uint64 // as many are known
 }
 
 // frame takes one frame. An error ends the connection.
@@ -148,7 +149,7 @@ func (s *session) frame(payload []byte, now time.Time) error {
 		s.sink.Doubt(s.cfg.Index, "unreadable event")
 	}
 	for i := range f.events {
-		s.seq.arrived(f.events[i].Seq, now)
+		s.seq.arrived(f.events[i].Seq)
 	}
 	if f.heartbeat {
 		s.heartbeat(f, now)
@@ -161,7 +162,7 @@ func (s *session) frame(payload []byte, now time.Time) error {
 
 func (s *session) heartbeat(f frame, now time.Time) {
 	if s.seq.started {
-		s.seq.given(f.given, now)
+		s.seq.given(f.given)
 		return
 	}
 	s.seq.start(f.given, now)
@@ -173,8 +174,7 @@ func (s *session) heartbeat(f frame, now time.Time) {
 
 // check looks for events that did not come.
 func (s *session) check(now time.Time) {
-	if n := s.guard.dropped.Load(); n > s.dropped {
-		s.Count.Dropped.Add(n - s.dropped)
+	if n := s.Count.Dropped.Load(); n > s.dropped {
 		s.dropped = n
 		s.sink.Doubt(s.cfg.Index, "events dropped: the engine was too slow")
 	}

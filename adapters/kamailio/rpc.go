@@ -4,19 +4,24 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 	"time"
+	"unicode/utf8"
 )
 
 // maxReply bounds an answer: 100,000 dialogs take about 12 MB.
-const maxReply = 256 << 20
+const maxReply = 64 << 20
 
 // RPC asks a Kamailio by JSON-RPC (its jsonrpcs module).
 type RPC struct {
+	addr string
 	send func(ctx context.Context, request []byte) (io.ReadCloser, error)
 }
 
@@ -27,18 +32,19 @@ func NewRPC(addr string) (*RPC, error) {
 		if path == "" {
 			return nil, fmt.Errorf("%q: want fifo:PATH", addr)
 		}
-		return &RPC{send: fifo(path).send}, nil
+		return &RPC{addr, fifo(path).send}, nil
 	}
 	u, err := url.Parse(addr)
 	if err != nil || u.Scheme != "http" || u.Host == "" {
 		return nil, fmt.Errorf("%q: want http://HOST:PORT/RPC or fifo:PATH", addr)
 	}
 	h := &httpRPC{url: addr, client: &http.Client{Transport: &http.Transport{
-		MaxIdleConnsPerHost: 4, IdleConnTimeout: 30 * time.Second,
+		// Kamailio closes an idle connection after two minutes.
+		MaxConnsPerHost: detailWorkers, MaxIdleConnsPerHost: detailWorkers, IdleConnTimeout: 30 * time.Second,
 		// An answer of megabytes must not meet a full socket: Kamailio queues little.
 		ReadBufferSize: 256 << 10,
 	}}}
-	return &RPC{send: h.send}, nil
+	return &RPC{addr, h.send}, nil
 }
 
 type httpRPC struct {
@@ -53,11 +59,15 @@ func (h *httpRPC) send(ctx context.Context, request []byte) (io.ReadCloser, erro
 	}
 	req.Header.Set("Content-Type", "application/json")
 	res, err := h.client.Do(req)
+	var e *url.Error
+	if errors.As(err, &e) {
+		err = e.Err // the address is named already
+	}
 	if err != nil {
 		return nil, err
 	}
 	// Kamailio answers a JSON-RPC error with 4xx or 5xx and still a JSON body.
-	if res.StatusCode != http.StatusOK && res.Header.Get("Content-Type") != "application/json" {
+	if res.StatusCode != http.StatusOK && !strings.HasPrefix(res.Header.Get("Content-Type"), "application/json") {
 		text, _ := io.ReadAll(io.LimitReader(res.Body, 200))
 		res.Body.Close()
 		return nil, fmt.Errorf("%s: %s", res.Status, bytes.TrimSpace(text))
@@ -68,11 +78,25 @@ func (h *httpRPC) send(ctx context.Context, request []byte) (io.ReadCloser, erro
 // call asks one method and decodes its result. Strings in the result are Latin-1: each
 // rune is one of Kamailio's bytes, which may be no UTF-8; rawString gets them back.
 func (r *RPC) call(ctx context.Context, result any, method string, params ...string) error {
-	body, err := r.send(ctx, request(method, params))
+	if err := r.ask(ctx, result, request(method, params)); err != nil {
+		return fmt.Errorf("rpc %s: %s: %w%s", r.addr, method, err, advice(err))
+	}
+	return nil
+}
+
+func (r *RPC) ask(ctx context.Context, result any, request []byte) error {
+	body, err := r.send(ctx, request)
 	if err != nil {
-		return fmt.Errorf("rpc %s: %w", method, err)
+		return err
 	}
 	defer body.Close()
+	text, err := io.ReadAll(io.LimitReader(body, maxReply+1))
+	if err != nil {
+		return err
+	}
+	if len(text) > maxReply {
+		return fmt.Errorf("an answer above %d bytes", maxReply)
+	}
 	var reply struct {
 		Result json.RawMessage
 		Error  *struct {
@@ -80,20 +104,31 @@ func (r *RPC) call(ctx context.Context, result any, method string, params ...str
 			Message string
 		}
 	}
-	text, err := io.ReadAll(latin1{io.LimitReader(body, maxReply)})
-	if err != nil {
-		return fmt.Errorf("rpc %s: %w", method, err)
-	}
-	if err := json.Unmarshal(text, &reply); err != nil {
-		return fmt.Errorf("rpc %s: answer of %d bytes: %w", method, len(text), err)
+	if err := json.Unmarshal(latin1(text), &reply); err != nil {
+		return fmt.Errorf("answer of %d bytes: %w", len(text), err)
 	}
 	if reply.Error != nil {
-		return fmt.Errorf("rpc %s: Kamailio says %d %s", method, reply.Error.Code, reply.Error.Message)
+		return fmt.Errorf("Kamailio says %d %s", reply.Error.Code, reply.Error.Message)
 	}
-	if err := json.Unmarshal(reply.Result, result); err != nil {
-		return fmt.Errorf("rpc %s: result: %w", method, err)
+	if len(reply.Result) == 0 || string(reply.Result) == "null" {
+		return errors.New("answer without a result")
 	}
-	return nil
+	return json.Unmarshal(reply.Result, result)
+}
+
+// advice says what may help against an error.
+func advice(err error) string {
+	var timeout net.Error
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return " (Kamailio answers nothing if its jsonrpcs has no HTTP transport, or if the answer does not fit" +
+			" its private memory: start it with -M 32, or use rpc: fifo:PATH)"
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+		return " (if this goes on, raise Kamailio's tcp_conn_wq_max, or use rpc: fifo:PATH)"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return " (does Kamailio listen there on TCP?)"
+	}
+	return ""
 }
 
 // request builds a request by hand: the snippet's filter wants exactly this beginning, and
@@ -109,15 +144,14 @@ func request(method string, params []string) []byte {
 	return append(b, "]}"...)
 }
 
+// appendJSON escapes quotes and backslashes by number: jsonrpcs' FIFO looks for the end of
+// a string by hand, and would take the last quote of "\\\\" for an escaped one.
 func appendJSON(b []byte, s string) []byte {
 	b = append(b, '"')
 	for i := range len(s) {
-		switch c := s[i]; {
-		case c == '"' || c == '\\':
-			b = append(b, '\\', c)
-		case c < ' ':
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' {
 			b = fmt.Appendf(b, `\u%04x`, c)
-		default:
+		} else {
 			b = append(b, c)
 		}
 	}
@@ -125,30 +159,19 @@ func appendJSON(b []byte, s string) []byte {
 }
 
 // latin1 reads bytes as Latin-1 and gives UTF-8, so that a JSON decoder keeps every byte.
-type latin1 struct{ r io.Reader }
-
-func (l latin1) Read(p []byte) (int, error) {
-	if len(p) < 2 {
-		return 0, io.ErrShortBuffer
-	}
-	half := p[:len(p)/2]
-	n, err := l.r.Read(half)
+func latin1(text []byte) []byte {
 	high := 0
-	for _, c := range half[:n] {
-		if c >= 0x80 {
-			high++
-		}
+	for _, c := range text {
+		high += int(c >> 7)
 	}
-	for i, j := n-1, n+high-1; high > 0 && i >= 0; i-- {
-		if c := p[i]; c < 0x80 {
-			p[j] = c
-			j--
-		} else {
-			p[j], p[j-1] = c&0x3f|0x80, c>>6|0xc0
-			j -= 2
-		}
+	if high == 0 {
+		return text
 	}
-	return n + high, err
+	b := make([]byte, 0, len(text)+high)
+	for _, c := range text {
+		b = utf8.AppendRune(b, rune(c))
+	}
+	return b
 }
 
 // rawString undoes latin1 for a decoded string.

@@ -14,22 +14,16 @@ type Truth struct{ rpc *RPC }
 // NewTruth returns the truth behind an RPC client.
 func NewTruth(rpc *RPC) *Truth { return &Truth{rpc} }
 
-// List returns the dialogs that are up. It asks dlg.briefing for the few fields that
-// identify a dialog, since dlg.list dies of some 5,000 of them (its answer does not fit
-// Kamailio's private memory), and brackets it by the epoch.
+// List returns the dialogs that are up: who and in which state, no more. Kamailio needs
+// twice the answer's size of its private memory, 8 MB by default (dlg.list dies of 5,000
+// dialogs), and its time grows with the square of their number.
 func (t *Truth) List(ctx context.Context) (busylamp.Listing, error) {
 	before, err := t.epoch(ctx)
 	if err != nil {
 		return busylamp.Listing{}, err
 	}
-	var dialogs []struct {
-		Entry   uint32 `json:"h_entry"`
-		ID      uint32 `json:"h_id"`
-		State   int    `json:"state"`
-		CallID  string `json:"call-id"`
-		FromTag string `json:"from_tag"`
-	}
-	if err := t.rpc.call(ctx, &dialogs, "dlg.briefing", "scF"); err != nil {
+	dialogs, err := t.briefing(ctx, "s")
+	if err != nil {
 		return busylamp.Listing{}, err
 	}
 	after, err := t.epoch(ctx)
@@ -37,17 +31,32 @@ func (t *Truth) List(ctx context.Context) (busylamp.Listing, error) {
 		return busylamp.Listing{}, err
 	}
 	if before != after {
-		return busylamp.Listing{}, fmt.Errorf("the proxy restarted while it was asked: epoch %s, then %s", before, after)
+		return busylamp.Listing{}, fmt.Errorf("rpc %s: the proxy restarted while it was asked: epoch %s, then %s",
+			t.rpc.addr, before, after)
 	}
 	l := busylamp.Listing{Epoch: after}
 	for _, d := range dialogs {
 		if stage := stageOf(d.State); stage != busylamp.Ended {
-			l.Live = append(l.Live, busylamp.Listed{
-				Dialog: busylamp.DialogID{Entry: d.Entry, ID: d.ID}, Stage: stage,
-				CallID: rawString(d.CallID), FromTag: rawString(d.FromTag)})
+			l.Live = append(l.Live, busylamp.Listed{Dialog: d.dialog(), Stage: stage})
 		}
 	}
 	return l, nil
+}
+
+// brief is an element of dlg.briefing's answer, with the fields that were asked for.
+type brief struct {
+	Entry   uint32 `json:"h_entry"`
+	ID      uint32 `json:"h_id"`
+	State   int    `json:"state"`    // s
+	CallID  string `json:"call-id"`  // c
+	FromTag string `json:"from_tag"` // F
+}
+
+func (b *brief) dialog() busylamp.DialogID { return busylamp.DialogID{Entry: b.Entry, ID: b.ID} }
+
+func (t *Truth) briefing(ctx context.Context, fields string) (all []brief, err error) {
+	err = t.rpc.call(ctx, &all, "dlg.briefing", fields)
+	return all, err
 }
 
 // stageOf maps the states of Kamailio's dialog module: 1 unconfirmed, 2 early, 3
@@ -69,26 +78,43 @@ func (t *Truth) epoch(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if !isEpoch([]byte(reply.Item.Value)) {
-		return "", fmt.Errorf("rpc htable.get busylamp epoch: %.80q is no epoch", reply.Item.Value)
+		return "", fmt.Errorf("rpc %s: htable.get busylamp epoch: %.80q is no epoch (is busylamp.cfg included?)",
+			t.rpc.addr, reply.Item.Value)
 	}
 	return reply.Item.Value, nil
 }
 
 const (
 	detailBatch   = 128 // events handed over at a time
-	detailWorkers = 2   // requests to the proxy at a time
+	detailWorkers = 2   // requests to the proxy at a time, of a tenth of a millisecond each
+	// maxAsked bounds a Call-ID and its tag, of bytes that take six each, so that the
+	// request fits a FIFO and Kamailio's buffers.
+	maxAsked = 600
 )
+
+// asked is how Kamailio wants a dialog to be named.
+type asked struct {
+	dialog          busylamp.DialogID
+	callID, fromTag string
+}
 
 // Details asks for dialogs one by one: who talks is in the dialog's variables, which
 // only dlg.list and dlg.dlg_list tell.
 func (t *Truth) Details(ctx context.Context, wanted []busylamp.Listed, emit func([]busylamp.CallEvent)) error {
+	if len(wanted) == 0 {
+		return nil
+	}
+	names, err := t.names(ctx, wanted)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var mu sync.Mutex
 	var workers sync.WaitGroup
-	share := (len(wanted) + detailWorkers - 1) / detailWorkers
-	for from := 0; from < len(wanted); from += share {
-		part := wanted[from:min(from+share, len(wanted))]
+	share := (len(names) + detailWorkers - 1) / detailWorkers
+	for from := 0; from < len(names); from += share {
+		part := names[from:min(from+share, len(names))]
 		workers.Go(func() {
 			err := t.details(ctx, part, func(events []busylamp.CallEvent) {
 				mu.Lock()
@@ -104,17 +130,57 @@ func (t *Truth) Details(ctx context.Context, wanted []busylamp.Listed, emit func
 	return context.Cause(ctx)
 }
 
-func (t *Truth) details(ctx context.Context, wanted []busylamp.Listed, emit func([]busylamp.CallEvent)) error {
+// names asks what the dialogs are called, once for all of them. A Call-ID that is too long
+// to be asked for, as no phone makes it, is left out.
+func (t *Truth) names(ctx context.Context, wanted []busylamp.Listed) ([]asked, error) {
+	all, err := t.briefing(ctx, "c")
+	if err != nil {
+		return nil, err
+	}
+	callIDs := make(map[busylamp.DialogID]string, len(all))
+	uses := make(map[string]int, len(all))
+	for _, b := range all {
+		callIDs[b.dialog()] = b.CallID
+		uses[b.CallID]++
+	}
+	var names []asked
+	var tags map[busylamp.DialogID]string
+	for _, w := range wanted {
+		callID := callIDs[w.Dialog]
+		if callID != "" && uses[callID] > 1 && tags == nil { // a stranger has borrowed it
+			if tags, err = t.tags(ctx); err != nil {
+				return nil, err
+			}
+		}
+		a := asked{w.Dialog, rawString(callID), rawString(tags[w.Dialog])}
+		if a.callID != "" && len(a.callID)+len(a.fromTag) <= maxAsked {
+			names = append(names, a)
+		}
+	}
+	return names, nil
+}
+
+// tags asks for the tags of all callers.
+func (t *Truth) tags(ctx context.Context) (map[busylamp.DialogID]string, error) {
+	all, err := t.briefing(ctx, "F")
+	tags := make(map[busylamp.DialogID]string, len(all))
+	for _, b := range all {
+		tags[b.dialog()] = b.FromTag
+	}
+	return tags, err
+}
+
+func (t *Truth) details(ctx context.Context, names []asked, emit func([]busylamp.CallEvent)) error {
 	var events []busylamp.CallEvent
-	for i, d := range wanted {
-		ev, err := t.detail(ctx, d)
+	for i, a := range names {
+		ev, err := t.detail(ctx, a)
 		if err != nil {
 			return err
 		}
 		if ev.Stage == busylamp.Early || ev.Stage == busylamp.Confirmed {
 			events = append(events, ev)
 		}
-		if len(events) == detailBatch || i == len(wanted)-1 && len(events) > 0 {
+		if len(events) == detailBatch || i == len(names)-1 && len(events) > 0 {
 			emit(events)
 			events = nil
 		}
@@ -123,7 +189,7 @@ func (t *Truth) details(ctx context.Context, wanted []busylamp.Listed, emit func
 }
 
 // detail asks for one dialog; the event's Stage is 0 or Ended if it is over.
-func (t *Truth) detail(ctx context.Context, d busylamp.Listed) (busylamp.CallEvent, error) {
+func (t *Truth) detail(ctx context.Context, a asked) (busylamp.CallEvent, error) {
 	var dialog struct {
 		Entry     uint32              `json:"h_entry"`
 		ID        uint32              `json:"h_id"`
@@ -131,14 +197,18 @@ func (t *Truth) detail(ctx context.Context, d busylamp.Listed) (busylamp.CallEve
 		FromURI   string              `json:"from_uri"`
 		Variables []map[string]string `json:"variables"`
 	}
-	if err := t.rpc.call(ctx, &dialog, "dlg.dlg_list", d.CallID, d.FromTag); err != nil {
+	params := []string{a.callID}
+	if a.fromTag != "" {
+		params = append(params, a.fromTag)
+	}
+	if err := t.rpc.call(ctx, &dialog, "dlg.dlg_list", params...); err != nil {
 		return busylamp.CallEvent{}, err
 	}
-	if dialog.Entry != d.Dialog.Entry || dialog.ID != d.Dialog.ID {
+	if dialog.Entry != a.dialog.Entry || dialog.ID != a.dialog.ID {
 		return busylamp.CallEvent{}, nil // over, or another dialog of the same Call-ID
 	}
-	ev := busylamp.CallEvent{Dialog: d.Dialog, Stage: stageOf(dialog.State),
-		Caller: rawString(dialog.FromURI), CallID: d.CallID[:min(len(d.CallID), maxCallID)]}
+	ev := busylamp.CallEvent{Dialog: a.dialog, Stage: stageOf(dialog.State),
+		Caller: rawString(dialog.FromURI), CallID: a.callID[:min(len(a.callID), maxCallID)]}
 	for _, v := range dialog.Variables {
 		for name, value := range v {
 			switch name {

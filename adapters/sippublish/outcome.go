@@ -1,8 +1,6 @@
 package sippublish
 
 import (
-	"context"
-	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -15,7 +13,7 @@ import (
 // Limits of what a server may say.
 const (
 	maxTag     = 256 // bytes of an entity-tag
-	maxReason  = 120 // bytes of a reason phrase that are kept
+	maxReason  = 200 // bytes of a reason that are kept
 	maxExpires = 1<<31 - 1
 )
 
@@ -29,6 +27,11 @@ func outcome(res *sip.Response) busylamp.Outcome {
 		o.Expires = expires(res)
 	case c == 412: // Conditional Request Failed (RFC 3903 section 11.2.1)
 		o.Result = busylamp.Gone
+	case c == 423: // Interval Too Brief
+		o.Result = busylamp.Refused
+		if h := res.GetHeader("Min-Expires"); h != nil {
+			o.Reason = cut(o.Reason+": the server wants an expires of "+h.Value()+" s at least", maxReason)
+		}
 	case c == 408, c >= 500 && c < 600:
 		o.Result = busylamp.Failed
 	default:
@@ -39,11 +42,7 @@ func outcome(res *sip.Response) busylamp.Outcome {
 
 // failed is the outcome of a request without an answer.
 func failed(err error) busylamp.Outcome {
-	reason := err.Error()
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, sip.ErrTransactionTimeout) {
-		reason = "no answer"
-	}
-	return busylamp.Outcome{Result: busylamp.Failed, Reason: cut(reason, maxReason)}
+	return busylamp.Outcome{Result: busylamp.Failed, Reason: cut(err.Error(), maxReason)}
 }
 
 // entityTag returns the answer's SIP-ETag, "" if there is none that we could send back: it

@@ -1,168 +1,219 @@
 package sippublish
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
 )
 
-// Target is a presence server: where requests go, whatever their Request-URI.
-type Target struct {
-	Host      string
-	Port      int    // 0: 5060
-	Transport string // "udp" or "tcp"
-
-	cache *resolved
-}
-
-// resolved remembers an address, so that a request does not wait for DNS.
-type resolved struct {
-	mu   sync.Mutex
-	addr netip.AddrPort
-	at   time.Time
-}
-
-// dnsAge is how long an answer of DNS is good without asking again.
-const dnsAge = time.Minute
-
-// ParseTarget reads "sip:HOST[:PORT][;transport=udp|tcp]".
-func ParseTarget(s string) (Target, error) {
-	var uri sip.Uri
-	if !strings.HasPrefix(s, "sip:") {
-		return Target{}, fmt.Errorf("%q: want sip:HOST[:PORT];transport=udp|tcp", s)
-	}
-	if err := sip.ParseUri(s, &uri); err != nil || uri.Host == "" || uri.User != "" {
-		return Target{}, fmt.Errorf("%q: want sip:HOST[:PORT];transport=udp|tcp", s)
-	}
-	t := Target{Host: strings.Trim(uri.Host, "[]"), Port: uri.Port, Transport: "udp", cache: &resolved{}}
-	if v, ok := uri.UriParams.Get("transport"); ok {
-		t.Transport = strings.ToLower(v)
-	}
-	if t.Transport != "udp" && t.Transport != "tcp" {
-		return Target{}, fmt.Errorf("%q: transport %q: want udp or tcp", s, t.Transport)
-	}
-	if t.Port < 0 || t.Port > 65535 {
-		return Target{}, fmt.Errorf("%q: port %d: want 1 to 65535", s, t.Port)
-	}
-	return t, nil
-}
-
-// String returns the target as it is configured.
-func (t Target) String() string {
-	return fmt.Sprintf("sip:%s;transport=%s", net.JoinHostPort(t.Host, fmt.Sprint(t.port())), t.Transport)
-}
-
-func (t Target) port() int {
-	if t.Port == 0 {
-		return 5060
-	}
-	return t.Port
-}
-
-// resolve returns the server's address. The last good one serves when DNS fails.
-func (t Target) resolve(ctx context.Context) (netip.AddrPort, error) {
-	if ip, err := netip.ParseAddr(t.Host); err == nil {
-		return netip.AddrPortFrom(ip, uint16(t.port())), nil
-	}
-	t.cache.mu.Lock()
-	defer t.cache.mu.Unlock()
-	if t.cache.addr.IsValid() && time.Since(t.cache.at) < dnsAge {
-		return t.cache.addr, nil
-	}
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", t.Host)
-	if err == nil && len(ips) == 0 {
-		err = errors.New("no address")
-	}
-	if err != nil {
-		if t.cache.addr.IsValid() {
-			return t.cache.addr, nil
-		}
-		return netip.AddrPort{}, fmt.Errorf("server %s: %w", t.Host, err)
-	}
-	t.cache.addr, t.cache.at = netip.AddrPortFrom(ips[0].Unmap(), uint16(t.port())), time.Now()
-	return t.cache.addr, nil
-}
-
-// path is the way to one address: for UDP a socket of our own.
+// path is the way to one address: a UDP socket, if that is the transport, a TCP connection
+// when there is need of one, and the requests that wait for answers from them.
+//
+// sipgo writes and reads the messages; the transactions are our own. Its transaction layer
+// (v1.7.2) dereferences nil, in a goroutine of its own, when a connection ends while a
+// request is about to be written to it, and without being told of such ends it waits 32 s.
 type path struct {
-	addr      netip.AddrPort
-	transport string
-	client    *sipgo.Client // by transport
-	tcp       *sipgo.Client
-	socket    net.PacketConn
+	addr    netip.AddrPort
+	udp     *net.UDPConn   // nil: over TCP only
+	broken  atomic.Bool    // udp is not for further requests
+	users   int            // requests under way; the publisher's mutex guards it
+	readers sync.WaitGroup // goroutines that read
+
+	turn chan struct{} // holds one while tcp is looked at or made
+	tcp  *stream
+
+	mu      sync.Mutex
+	waiting map[string]chan *sip.Response // by Via branch
 }
+
+// Timers of RFC 3261 section 17.1.2 and its table 4.
+const (
+	t1 = 500 * time.Millisecond
+	t2 = 4 * time.Second
+)
+
+// maxDatagram is the largest request to go by UDP (RFC 3261 section 18.1.1).
+const maxDatagram = 1300
 
 // socketBuffer is asked of the kernel for a UDP socket. With the default one, answers to a
 // burst of a few hundred requests are lost.
 const socketBuffer = 4 << 20
 
-func newPath(ua *sipgo.UserAgent, addr netip.AddrPort, transport string) (*path, error) {
-	tcp, err := sipgo.NewClient(ua)
-	if err != nil {
-		return nil, err
-	}
-	p := &path{addr: addr, transport: transport, client: tcp, tcp: tcp}
+// errNoAnswer is the end of a request that was sent in vain.
+var errNoAnswer = errors.New("no answer")
+
+func newPath(addr netip.AddrPort, transport string) (*path, error) {
+	p := &path{addr: addr, turn: make(chan struct{}, 1), waiting: map[string]chan *sip.Response{}}
 	if transport == "udp" {
-		return p, p.openUDP(ua)
+		return p, p.openUDP()
 	}
 	return p, nil
 }
 
-// openUDP binds the socket to the address that the kernel would send from, since that
-// goes into the Via header.
-func (p *path) openUDP(ua *sipgo.UserAgent) error {
-	probe, err := net.Dial("udp", p.addr.String())
+// openUDP binds the socket to the address that the kernel would send from, since that goes
+// into the Via header.
+func (p *path) openUDP() error {
+	probe, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(p.addr))
 	if err != nil {
 		return fmt.Errorf("server %s: %w", p.addr, err)
 	}
 	local := probe.LocalAddr().(*net.UDPAddr)
 	probe.Close()
-	socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: local.IP, Zone: local.Zone})
-	if err != nil {
+	if p.udp, err = net.ListenUDP("udp", &net.UDPAddr{IP: local.IP, Zone: local.Zone}); err != nil {
 		return fmt.Errorf("socket to %s: %w", p.addr, err)
 	}
-	socket.SetReadBuffer(socketBuffer)
-	socket.SetWriteBuffer(socketBuffer)
-	p.socket = socket
-	bound := socket.LocalAddr().String()
-	if p.client, err = sipgo.NewClient(ua, sipgo.WithClientConnectionAddr(bound)); err != nil {
-		return err
-	}
-	go ua.TransportLayer().ServeUDP(socket) // ends when the socket is closed
-	for range 1000 {
-		if c, err := ua.TransportLayer().GetConnection("udp", bound); err == nil && c != nil {
-			return nil
-		}
-		time.Sleep(time.Millisecond)
-	}
-	return fmt.Errorf("socket %s: not served", bound)
+	p.udp.SetReadBuffer(socketBuffer)
+	p.udp.SetWriteBuffer(socketBuffer)
+	p.readers.Go(p.readUDP)
+	return nil
 }
 
-func (p *path) close() {
-	if p.socket != nil {
-		p.socket.Close()
+// readUDP ends when the socket is closed. An answer is known by its transaction, not by
+// where it comes from (RFC 3261 section 17.1.3).
+func (p *path) readUDP() {
+	defer p.broken.Store(true)
+	parser := sip.NewParser()
+	b := make([]byte, 1<<16)
+	for {
+		n, _, err := p.udp.ReadFromUDPAddrPort(b)
+		if err != nil {
+			return
+		}
+		if bytes.HasPrefix(b[:n], []byte("SIP/2.0 ")) {
+			if msg, err := parser.ParseSIP(b[:n]); err == nil {
+				p.deliver(msg)
+			}
+		}
 	}
+}
+
+// close ends a path without requests under way.
+func (p *path) close() {
+	if p.udp != nil {
+		p.udp.Close()
+	}
+	if p.tcp != nil {
+		p.tcp.end()
+	}
+	p.readers.Wait()
 }
 
 // exchange sends a request and returns its final answer.
 func (p *path) exchange(ctx context.Context, req *sip.Request) (*sip.Response, error) {
-	return p.do(ctx, p.client, p.transport, req)
+	branch := sip.GenerateBranchN(24)
+	answers := make(chan *sip.Response, 2)
+	p.mu.Lock()
+	p.waiting[branch] = answers
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		delete(p.waiting, branch)
+		p.mu.Unlock()
+	}()
+	if p.udp == nil {
+		return p.overTCP(ctx, req, branch, answers)
+	}
+	data := stamp(req, "UDP", p.udp.LocalAddr().(*net.UDPAddr).AddrPort(), branch)
+	if len(data) <= maxDatagram {
+		return p.overUDP(ctx, data, answers)
+	}
+	res, err := p.overTCP(ctx, req, branch, answers)
+	if errors.Is(err, errConnect) {
+		err = fmt.Errorf("a request over %d bytes needs TCP: %w: let the server listen on TCP too", maxDatagram, err)
+	}
+	return res, err
 }
 
-func (p *path) exchangeTCP(ctx context.Context, req *sip.Request) (*sip.Response, error) {
-	return p.do(ctx, p.tcp, "tcp", req)
+// stamp puts on a request what depends on the way that it goes, and writes it out.
+func stamp(req *sip.Request, transport string, local netip.AddrPort, branch string) []byte {
+	via := &sip.ViaHeader{ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: transport,
+		Host: local.Addr().Unmap().WithZone("").String(), Port: int(local.Port())}
+	via.Params.Add("branch", branch)
+	via.Params.Add("rport", "") // RFC 3581: the answer finds the way back through a NAT
+	req.RemoveHeader("Via")
+	req.PrependHeader(via)
+	var b bytes.Buffer
+	req.StringWrite(&b)
+	return b.Bytes()
 }
 
-func (p *path) do(ctx context.Context, c *sipgo.Client, transport string, req *sip.Request) (*sip.Response, error) {
-	req.SetTransport(strings.ToUpper(transport))
-	req.SetDestination(p.addr.String())
-	return c.Do(ctx, req)
+// deliver hands a response to the request that waits for it. A second one, a late one and
+// anybody else's wait for nobody.
+func (p *path) deliver(msg sip.Message) {
+	res, ok := msg.(*sip.Response)
+	if !ok || res.Via() == nil || res.CSeq() == nil || res.CSeq().MethodName != sip.PUBLISH {
+		return
+	}
+	branch, _ := res.Via().Params.Get("branch")
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	answers := p.waiting[branch]
+	switch {
+	case answers == nil:
+	case !res.IsProvisional():
+		delete(p.waiting, branch)
+		answers <- res // there is room: one provisional at most came before
+	case len(answers) == 0:
+		answers <- res
+	}
+}
+
+// overUDP is a non-INVITE client transaction over UDP (RFC 3261 section 17.1.2).
+func (p *path) overUDP(ctx context.Context, data []byte, answers <-chan *sip.Response) (*sip.Response, error) {
+	if err := p.send(data); err != nil {
+		return nil, err
+	}
+	interval := t1
+	again := time.NewTimer(interval)
+	defer again.Stop()
+	for {
+		select {
+		case res := <-answers:
+			if !res.IsProvisional() {
+				return res, nil
+			}
+			interval = t2
+		case <-again.C:
+			if err := p.send(data); err != nil {
+				return nil, err
+			}
+			interval = min(2*interval, t2)
+			again.Reset(interval)
+		case <-ctx.Done():
+			return nil, unanswered(ctx)
+		}
+	}
+}
+
+// send writes one datagram. If that fails, the next request has a new socket; those under
+// way over this one go on, for what befell this packet need not befall theirs.
+func (p *path) send(data []byte) error {
+	if _, err := p.udp.WriteToUDPAddrPort(data, p.addr); err != nil {
+		p.broken.Store(true)
+		return fmt.Errorf("send to %s by UDP: %w", p.addr, cause(err))
+	}
+	return nil
+}
+
+func unanswered(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return errNoAnswer
+	}
+	return ctx.Err()
+}
+
+// cause strips the operation and the addresses, which our own error says.
+func cause(err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return op.Err
+	}
+	return err
 }

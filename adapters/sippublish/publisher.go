@@ -6,12 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
-	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
 
 	"github.com/busylamp/busylamp"
@@ -45,99 +47,161 @@ type Config struct {
 // Publisher publishes to one server.
 type Publisher struct {
 	cfg  Config
-	ua   *sipgo.UserAgent
-	mu   sync.Mutex
-	path *path // to the server; made when first needed
+	name resolver
+	life context.Context // ends with Close
+	end  context.CancelFunc
+	busy sync.WaitGroup // requests under way and what they started
+
+	mu     sync.Mutex
+	path   *path // to the server; made when first needed
+	closed bool
 }
 
-const (
-	defaultTimeout = 32 * time.Second
-	tcpTimeout     = 5 * time.Second // to write to a connection
-)
+const defaultTimeout = 32 * time.Second
+
+var errClosed = errors.New("the publisher is closed")
 
 // New returns a publisher. It connects when it first publishes.
 func New(cfg Config) (*Publisher, error) {
+	if cfg.Server.Host == "" {
+		return nil, fmt.Errorf("publisher %s: no server", cfg.Name)
+	}
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = defaultTimeout
 	}
-	quiet := slog.New(slog.DiscardHandler) // what matters comes back as an outcome
-	ua, err := sipgo.NewUA(
-		sipgo.WithUserAgentTransactionLayerOptions(
-			sip.WithTransactionLayerLogger(quiet), sip.WithTransactionLayerTerminateOnConnClose()),
-		sipgo.WithUserAgentTransportLayerOptions(
-			sip.WithTransportLayerLogger(quiet),
-			sip.WithTransportLayerTransports(sip.TransportsConfig{TCP: &sip.TransportTCP{WriteTimeout: tcpTimeout}})),
-	)
-	if err != nil {
-		return nil, fmt.Errorf("publisher %s: %w", cfg.Name, err)
-	}
-	return &Publisher{cfg: cfg, ua: ua}, nil
+	p := &Publisher{cfg: cfg, name: resolver{target: cfg.Server, lookup: net.DefaultResolver.LookupNetIP}}
+	p.life, p.end = context.WithCancel(context.Background())
+	return p, nil
 }
 
-// Close ends all connections. Requests that are under way fail.
+// Close ends all connections. Requests that are under way fail first.
 func (p *Publisher) Close() error {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.end()
+	p.busy.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.path != nil {
 		p.path.close()
+		p.path = nil
 	}
-	return p.ua.Close()
+	return nil
 }
 
 // Publish sends one PUBLISH and waits for its answer.
 func (p *Publisher) Publish(ctx context.Context, r busylamp.Request) busylamp.Outcome {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
 	defer cancel()
-	way, err := p.way(ctx)
-	if err != nil {
+	defer context.AfterFunc(p.life, cancel)()
+	if err := p.begin(); err != nil {
 		return failed(err)
 	}
+	defer p.busy.Done()
 	req, err := p.request(r)
 	if err != nil {
 		return busylamp.Outcome{Result: busylamp.Refused, Reason: err.Error()}
 	}
-	res, err := way.exchange(ctx, req)
-	if errors.Is(err, sip.ErrUDPMTUCongestion) {
-		// RFC 3261 section 18.1.1: a request above 1,300 bytes goes by TCP.
-		if req, err = p.request(r); err == nil {
-			res, err = way.exchangeTCP(ctx, req)
-		}
-	}
+	addr, err := p.name.resolve(ctx, p.life, &p.busy)
 	if err != nil {
-		p.lost(way, err)
+		return failed(err)
+	}
+	way, err := p.enter(addr)
+	if err != nil {
+		return failed(err)
+	}
+	defer p.leave(way)
+	res, err := way.exchange(ctx, req)
+	if err != nil {
 		return failed(err)
 	}
 	return outcome(res)
 }
 
+func (p *Publisher) begin() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return errClosed
+	}
+	p.busy.Add(1)
+	return nil
+}
+
+// enter returns the path to the server, a new one if there is none that can be used. The
+// old one ends with its last request.
+func (p *Publisher) enter(addr netip.AddrPort) (*path, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if old := p.path; old == nil || old.addr != addr || old.broken.Load() {
+		way, err := newPath(addr, p.cfg.Server.Transport)
+		if err != nil {
+			return nil, err
+		}
+		p.path = way
+		if old != nil && old.users == 0 {
+			old.close()
+		}
+	}
+	p.path.users++
+	return p.path, nil
+}
+
+func (p *Publisher) leave(way *path) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if way.users--; way.users == 0 && way != p.path {
+		way.close()
+	}
+}
+
 // request builds a PUBLISH: RFC 3903 section 4.1, table 1. A publication is no dialog, so
 // every request has its own From tag and Call-ID and a CSeq of 1, as AudioCodes' have.
 func (p *Publisher) request(r busylamp.Request) (*sip.Request, error) {
-	var uri sip.Uri
-	if err := sip.ParseUri(string(r.Presentity), &uri); err != nil {
-		return nil, fmt.Errorf("presentity %s: %w", r.Presentity, err)
+	uri, err := uriOf(r.Presentity)
+	if err != nil {
+		return nil, err
 	}
 	req := sip.NewRequest(sip.PUBLISH, uri)
-	from := &sip.FromHeader{Address: *uri.Clone()}
+	from := &sip.FromHeader{Address: uri}
 	from.Params.Add("tag", sip.GenerateTagN(16))
 	callID := sip.CallIDHeader(sip.GenerateTagN(24))
 	maxForwards := sip.MaxForwardsHeader(70)
 	req.AppendHeader(from)
-	req.AppendHeader(&sip.ToHeader{Address: *uri.Clone()})
+	req.AppendHeader(&sip.ToHeader{Address: uri})
 	req.AppendHeader(&callID)
 	req.AppendHeader(&sip.CSeqHeader{SeqNo: 1, MethodName: sip.PUBLISH})
 	req.AppendHeader(&maxForwards)
 	req.AppendHeader(sip.NewHeader("Event", "presence"))
-	req.AppendHeader(sip.NewHeader("Expires", strconv.Itoa(int(r.Expires.Seconds()))))
+	// Whole seconds, rounded up: 0 would remove the publication.
+	req.AppendHeader(sip.NewHeader("Expires", strconv.Itoa(int((r.Expires+time.Second-1)/time.Second))))
+	if p.cfg.UserAgent != "" {
+		req.AppendHeader(sip.NewHeader("User-Agent", p.cfg.UserAgent))
+	}
 	if r.Tag != "" {
 		req.AppendHeader(sip.NewHeader("SIP-If-Match", r.Tag))
 	}
-	req.AppendHeader(sip.NewHeader("User-Agent", p.cfg.UserAgent))
+	var body []byte
 	if r.Kind == busylamp.Initial || r.Kind == busylamp.Modify {
 		req.AppendHeader(sip.NewHeader("Content-Type", pidf.ContentType))
-		req.SetBody(p.body(r))
+		body = p.body(r)
 	}
+	req.SetBody(body) // and Content-Length, 0 too
 	return req, nil
+}
+
+// uriOf takes a presentity apart. It is canonical, and goes out byte for byte; what could
+// end the URI or its line is looked for all the same, since its user part is a stranger's.
+func uriOf(p busylamp.Presentity) (sip.Uri, error) {
+	rest, isSIP := strings.CutPrefix(string(p), "sip:")
+	user, host, _ := strings.Cut(rest, "@")
+	if !isSIP || user == "" || host == "" || strings.ContainsFunc(rest, func(r rune) bool {
+		return r <= ' ' || r >= 0x7f || r == '<' || r == '>' || r == '"'
+	}) {
+		return sip.Uri{}, fmt.Errorf("presentity %q: want sip:USER@HOST", p)
+	}
+	return sip.Uri{Scheme: "sip", User: user, Host: host}, nil
 }
 
 // activities are what the states that are published look like in a body.
@@ -160,44 +224,11 @@ func (p *Publisher) body(r busylamp.Request) []byte {
 	if p.cfg.Profile == AudioCodes {
 		if d.DisplayName == "" {
 			d.DisplayName = r.Presentity.User()
+			if plain, err := url.PathUnescape(d.DisplayName); err == nil {
+				d.DisplayName = plain // people read it
+			}
 		}
 		return pidf.AudioCodes(d)
 	}
 	return pidf.RPID(d)
-}
-
-// way returns the path to the server, a new one if there is none or its address changed.
-func (p *Publisher) way(ctx context.Context) (*path, error) {
-	addr, err := p.cfg.Server.resolve(ctx)
-	if err != nil {
-		return nil, err
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.path != nil && p.path.addr == addr {
-		return p.path, nil
-	}
-	way, err := newPath(p.ua, addr, p.cfg.Server.Transport)
-	if err != nil {
-		return nil, err
-	}
-	if p.path != nil {
-		p.path.close()
-	}
-	p.path = way
-	return way, nil
-}
-
-// lost gives a path up whose socket cannot be written to any more, say because its local
-// address is gone.
-func (p *Publisher) lost(way *path, err error) {
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, sip.ErrTransactionTimeout) {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.path == way {
-		p.path.close()
-		p.path = nil
-	}
 }

@@ -32,11 +32,12 @@ type logWriter struct {
 	lines   chan []byte
 	dropped atomic.Uint64
 	closing sync.Once
+	closed  chan struct{}
 	done    chan struct{}
 }
 
 func newLogWriter(w io.Writer) *logWriter {
-	l := &logWriter{w: w, lines: make(chan []byte, maxLogLines), done: make(chan struct{})}
+	l := &logWriter{w: w, lines: make(chan []byte, maxLogLines), closed: make(chan struct{}), done: make(chan struct{})}
 	go l.run()
 	return l
 }
@@ -53,16 +54,28 @@ func (l *logWriter) Write(line []byte) (int, error) {
 
 func (l *logWriter) run() {
 	defer close(l.done)
-	for line := range l.lines {
-		l.w.Write(line)
-		if n := l.dropped.Swap(0); n > 0 {
-			fmt.Fprintf(l.w, "busylamp: %d log lines were dropped: they were not read fast enough\n", n)
+	for {
+		select {
+		case line := <-l.lines:
+			l.write(line)
+		case <-l.closed:
+			for range len(l.lines) {
+				l.write(<-l.lines)
+			}
+			return
 		}
 	}
 }
 
-// close writes what waits. Nothing may be logged after it.
+func (l *logWriter) write(line []byte) {
+	l.w.Write(line)
+	if n := l.dropped.Swap(0); n > 0 {
+		fmt.Fprintf(l.w, "busylamp: %d log lines were dropped: they were not read fast enough\n", n)
+	}
+}
+
+// close writes what waits. What is logged after it is lost.
 func (l *logWriter) close() {
-	l.closing.Do(func() { close(l.lines) })
+	l.closing.Do(func() { close(l.closed) })
 	<-l.done
 }
