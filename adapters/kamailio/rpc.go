@@ -123,7 +123,7 @@ func advice(err error) string {
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return " (Kamailio answers nothing if its jsonrpcs has no HTTP transport, or if the answer does not fit" +
 			" its private memory: start it with -M 32, or use rpc: fifo:PATH)"
-	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
 		return " (if this goes on, raise Kamailio's tcp_conn_wq_max, or use rpc: fifo:PATH)"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return " (does Kamailio listen there on TCP?)"

@@ -25,7 +25,7 @@ type path struct {
 	udp     *net.UDPConn   // nil: over TCP only
 	broken  atomic.Bool    // udp is not for further requests
 	users   int            // requests under way; the publisher's mutex guards it
-	readers sync.WaitGroup // goroutines that read
+	workers sync.WaitGroup // goroutines that read and write
 
 	turn chan struct{} // holds one while tcp is looked at or made
 	tcp  *stream
@@ -72,7 +72,7 @@ func (p *path) openUDP() error {
 	}
 	p.udp.SetReadBuffer(socketBuffer)
 	p.udp.SetWriteBuffer(socketBuffer)
-	p.readers.Go(p.readUDP)
+	p.workers.Go(p.readUDP)
 	return nil
 }
 
@@ -101,9 +101,9 @@ func (p *path) close() {
 		p.udp.Close()
 	}
 	if p.tcp != nil {
-		p.tcp.end()
+		p.tcp.end(net.ErrClosed)
 	}
-	p.readers.Wait()
+	p.workers.Wait()
 }
 
 // exchange sends a request and returns its final answer.
@@ -141,6 +141,7 @@ func stamp(req *sip.Request, transport string, local netip.AddrPort, branch stri
 	req.RemoveHeader("Via")
 	req.PrependHeader(via)
 	var b bytes.Buffer
+	b.Grow(maxDatagram)
 	req.StringWrite(&b)
 	return b.Bytes()
 }

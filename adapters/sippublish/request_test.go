@@ -1,0 +1,237 @@
+package sippublish
+
+import (
+	"encoding/xml"
+	"fmt"
+	"net"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/busylamp/busylamp"
+	"github.com/busylamp/busylamp/adapters/pidf"
+)
+
+// TestRequests holds each kind of PUBLISH to its whole header set, in order, and body.
+func TestRequests(t *testing.T) {
+	const (
+		via    = `Via: SIP/2.0/%s %s;branch=z9hG4bK[.0-9A-Za-z]{20,};rport`
+		token  = `[0-9A-Za-z]{16,}`
+		common = `|From: <sip:alice@example.com>;tag=` + token + `|To: <sip:alice@example.com>|Call-ID: ` + token +
+			`|CSeq: 1 PUBLISH|Max-Forwards: 70|Event: presence|Expires: %s|User-Agent: busylamp/test`
+	)
+	rpid := func(a pidf.Activity) string {
+		return string(pidf.RPID(pidf.Document{Entity: string(alice), Activity: a}))
+	}
+	for _, tc := range []struct {
+		r             busylamp.Request
+		expires, rest string
+		body          string
+	}{
+		{initial, "600", `|Content-Type: application/pidf\+xml|Content-Length: %d`, rpid(pidf.OnThePhone)},
+		{refresh, "600", `|SIP-If-Match: t1|Content-Length: %d`, ""},
+		{modify, "600", `|SIP-If-Match: t2|Content-Type: application/pidf\+xml|Content-Length: %d`, rpid(pidf.Ringing)},
+		{remove, "0", `|SIP-If-Match: t3|Content-Length: %d`, ""},
+	} {
+		for _, transport := range []string{"udp", "tcp"} {
+			t.Run(tc.r.Kind.String()+"/"+transport, func(t *testing.T) {
+				srv := newResponder(t, transport, "127.0.0.1:0", func(c call) { c.accept("new") })
+				p := newPublisher(t, srv.addr(), transport)
+				accepted(t, p, tc.r)
+				got := srv.all()[0]
+				want := fmt.Sprintf(via, strings.ToUpper(transport), regexp.QuoteMeta(got.from)) +
+					fmt.Sprintf(common, tc.expires) + fmt.Sprintf(tc.rest, len(tc.body))
+				if s := strings.Join(got.headers(), "|"); !regexp.MustCompile("^" + want + "$").MatchString(s) {
+					t.Errorf("headers\n%s\nwant\n%s", s, want)
+				}
+				if got.startLine() != "PUBLISH sip:alice@example.com SIP/2.0" {
+					t.Errorf("start line %q", got.startLine())
+				}
+				if got.body() != tc.body {
+					t.Errorf("body %q, want %q", got.body(), tc.body)
+				}
+			})
+		}
+	}
+}
+
+// TestFresh: what tells two requests apart is new for each of them.
+func TestFresh(t *testing.T) {
+	srv := newResponder(t, "udp", "127.0.0.1:0", func(c call) { c.accept("t1") })
+	p := newPublisher(t, srv.addr(), "udp")
+	seen := map[string]bool{}
+	for _, r := range []busylamp.Request{initial, refresh, refresh, modify, remove} {
+		accepted(t, p, r)
+	}
+	for _, c := range srv.all() {
+		for _, v := range []string{c.header("Via"), c.header("From"), c.header("Call-ID")} {
+			if seen[v] {
+				t.Errorf("%s twice", v)
+			}
+			seen[v] = true
+		}
+		if c.header("CSeq") != "1 PUBLISH" {
+			t.Errorf("CSeq %s", c.header("CSeq"))
+		}
+	}
+}
+
+// uris are presentities with all that may stand in a user part.
+func uris() []busylamp.Presentity {
+	users := []string{"john%20doe", "%22quoted%22", "a;b=c", "a&b=c+d$e,f", "what?", "//slashes/", "+15551234;ext=7",
+		"-_.!~*'()&=+$,;?/", "%25", "%C3%BCmlaut", "%3Cx%3E", "%40home", "%5Bx%5D", "*", strings.Repeat("u", 200)}
+	var all []busylamp.Presentity
+	for _, u := range users {
+		all = append(all, busylamp.Presentity("sip:"+u+"@example.com"))
+	}
+	return append(all, "sip:alice@192.0.2.1", "sip:alice@[2001:db8::1]", "sip:alice@xn--bcher-kva.example")
+}
+
+// TestPresentityIsSentAsItIs: the server must see one user, wherever it looks.
+func TestPresentityIsSentAsItIs(t *testing.T) {
+	srv := newResponder(t, "udp+tcp", "127.0.0.1:0", func(c call) { c.accept("t1") })
+	p := newPublisher(t, srv.addr(), "udp")
+	for i, uri := range uris() {
+		if canonical, err := busylamp.ParsePresentity(string(uri)); err != nil || canonical != uri {
+			t.Fatalf("%s is no presentity: %s, %v", uri, canonical, err)
+		}
+		r := initial
+		r.Presentity = uri
+		accepted(t, p, r)
+		c := srv.all()[i]
+		var doc struct {
+			Entity string `xml:"entity,attr"`
+		}
+		if err := xml.Unmarshal([]byte(c.body()), &doc); err != nil {
+			t.Fatal(err)
+		}
+		from, _, _ := strings.Cut(c.header("From"), ";tag=")
+		for _, got := range []string{strings.TrimSuffix(strings.TrimPrefix(c.startLine(), "PUBLISH "), " SIP/2.0"),
+			strings.Trim(from, "<>"), strings.Trim(c.header("To"), "<>"), doc.Entity} {
+			if got != string(uri) {
+				t.Errorf("%s is sent as %s", uri, got)
+			}
+		}
+	}
+}
+
+// TestNoPresentity: nothing that could end its line gets into a request.
+func TestNoPresentity(t *testing.T) {
+	p := newPublisher(t, "127.0.0.1:9", "udp")
+	for _, uri := range []busylamp.Presentity{"", "alice", "sip:alice", "sip:@example.com", "sip:alice@", "tel:+1555",
+		"sip:a\r\nX: y@example.com", "sip:a b@example.com", "sip:a>@example.com", "sip:\u00fc@example.com"} {
+		r := initial
+		r.Presentity = uri
+		if o := p.Publish(t.Context(), r); o.Result != busylamp.Refused || !strings.Contains(o.Reason, "presentity") {
+			t.Errorf("%q: %+v", uri, o)
+		}
+	}
+}
+
+// TestAudioCodes compares with the requests that the vendor's manual prints.
+func TestAudioCodes(t *testing.T) {
+	srv := newResponder(t, "udp", "127.0.0.1:0", func(c call) { c.accept("2545777538-1-1") })
+	p := newPublisher(t, srv.addr(), "udp", func(c *Config) { c.Profile = AudioCodes })
+	first, last := initial, remove
+	first.Presentity, last.Presentity = "sip:john.doe@sfb.example", "sip:john.doe@sfb.example"
+	last.Tag = accepted(t, p, first).Tag
+	accepted(t, p, last)
+
+	names := func(c call) []string {
+		var all []string
+		for _, h := range c.headers() {
+			name, _, _ := strings.Cut(h, ":")
+			// The manual leaves these out; no request can.
+			if !slices.Contains([]string{"Via", "Call-ID", "Max-Forwards", "User-Agent"}, name) {
+				all = append(all, name)
+			}
+		}
+		return all
+	}
+	calls := srv.all()
+	if got, want := names(calls[0]), []string{"From", "To", "CSeq", "Event", "Expires", "Content-Type", "Content-Length"}; !slices.Equal(got, want) {
+		t.Errorf("initial has %q, want %q", got, want)
+	}
+	// But for Contact, which RFC 3903 (section 11) has no use for in a PUBLISH.
+	if got, want := names(calls[1]), []string{"From", "To", "CSeq", "Event", "Expires", "SIP-If-Match", "Content-Length"}; !slices.Equal(got, want) {
+		t.Errorf("remove has %q, want %q", got, want)
+	}
+	if tag := calls[1].header("SIP-If-Match"); tag != "2545777538-1-1" {
+		t.Errorf("SIP-If-Match %q", tag)
+	}
+	want := string(pidf.AudioCodes(pidf.Document{Entity: "sip:john.doe@sfb.example", DisplayName: "john.doe"}))
+	if got := calls[0].body(); got != want {
+		t.Errorf("body\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestDisplayName(t *testing.T) {
+	for _, tc := range []struct{ user, name, want string }{
+		{"john.doe", "John Doe", "John Doe"},
+		{"john.doe", "", "john.doe"},
+		{"john%20%22j%22", "", "john &#34;j&#34;"},
+		{"%FF", "", "\uFFFD"},
+	} {
+		r := initial
+		r.Presentity, r.DisplayName = busylamp.Presentity("sip:"+tc.user+"@example.com"), tc.name
+		var doc, want struct {
+			Name string `xml:"display-name"`
+		}
+		if err := xml.Unmarshal((&Publisher{cfg: Config{Profile: AudioCodes}}).body(r), &doc); err != nil {
+			t.Fatal(err)
+		}
+		xml.Unmarshal([]byte("<x><display-name>"+tc.want+"</display-name></x>"), &want)
+		if doc != want {
+			t.Errorf("%s, %q: %q, want %q", tc.user, tc.name, doc.Name, want.Name)
+		}
+	}
+}
+
+// TestStates: every state that is published has an activity, and is told from a call.
+func TestStates(t *testing.T) {
+	p := &Publisher{cfg: Config{Profile: RPID}}
+	for s := busylamp.Unknown; s <= busylamp.DoNotDisturb; s++ {
+		r := initial
+		r.State = s
+		if _, ok := activities[s]; ok != s.Published() {
+			t.Errorf("%v: has an activity: %v", s, ok)
+		}
+		if s.Published() && strings.Contains(string(p.body(r)), "on-the-phone") != (s == busylamp.OnThePhone) {
+			t.Errorf("%v: %s", s, p.body(r))
+		}
+	}
+}
+
+func TestExpiresIsNeverZeroByRounding(t *testing.T) {
+	for d, want := range map[time.Duration]string{0: "0", time.Millisecond: "1", 1500 * time.Millisecond: "2", time.Hour: "3600"} {
+		r := refresh
+		r.Expires = d
+		req, err := (&Publisher{}).request(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := req.GetHeader("Expires").Value(); got != want {
+			t.Errorf("%v: Expires %s, want %s", d, got, want)
+		}
+		if req.GetHeader("User-Agent") != nil {
+			t.Error("an empty User-Agent is sent")
+		}
+	}
+}
+
+func TestIPv6(t *testing.T) {
+	probe, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Skip("no IPv6 loopback: ", err)
+	}
+	probe.Close()
+	for _, transport := range []string{"udp", "tcp"} {
+		srv := newResponder(t, transport, "[::1]:0", func(c call) { c.accept("t1") })
+		accepted(t, newPublisher(t, srv.addr(), transport), initial)
+		if c := srv.all()[0]; !strings.Contains(c.header("Via"), " "+c.from+";") {
+			t.Errorf("Via %s, want %s", c.header("Via"), c.from)
+		}
+	}
+}

@@ -1,0 +1,221 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// startPatience bounds the start of a part.
+const startPatience = 20 * time.Second
+
+// KamailioOptions change how a Kamailio of kamailio-cfg/sample is started.
+type KamailioOptions struct {
+	Port     int // SIP, UDP and TCP; 0: any free one
+	Evapi    int // the proxy's evapi; 0: any free one
+	Children int // UDP workers; 0: as the sample says
+	// Shared and Private are -m and -M, in megabytes; 0: Kamailio's own (64 and 8).
+	Shared, Private int
+	// MaxExpires cuts publications and subscriptions at the presence server; 0: as the
+	// sample says.
+	MaxExpires time.Duration
+	Defines    []string // more of -A, NAME or NAME=value
+	Settings   string   // lines for the configuration's end, such as modparam(...)
+}
+
+// Kamailio is a running Kamailio.
+type Kamailio struct {
+	*Process
+	Addr  string // SIP
+	Evapi string // of the proxy
+	RPC   string // of the proxy: an http: URL
+
+	stack   *Stack
+	options KamailioOptions
+	role    string
+	ctl     string
+}
+
+// Domain is the domain that the sample proxy serves.
+const Domain = "example.com"
+
+// Proxy starts kamailio-cfg/sample/kamailio.cfg and waits until it answers.
+func (s *Stack) Proxy(ctx context.Context, o KamailioOptions) (*Kamailio, error) {
+	return s.kamailio(ctx, "proxy", o)
+}
+
+// Presence starts kamailio-cfg/sample/presence.cfg, with tables in text files, and waits
+// until it answers.
+func (s *Stack) Presence(ctx context.Context, o KamailioOptions) (*Kamailio, error) {
+	return s.kamailio(ctx, "presence", o)
+}
+
+func (s *Stack) kamailio(ctx context.Context, role string, o KamailioOptions) (*Kamailio, error) {
+	if err := ports(&o.Port, &o.Evapi); err != nil {
+		return nil, fmt.Errorf("%s: %w", role, err)
+	}
+	k := &Kamailio{Addr: Addr(o.Port), Evapi: Addr(o.Evapi), RPC: "http://" + Addr(o.Port) + "/RPC",
+		stack: s, options: o, role: role, ctl: "unix:" + s.file(role+".ctl")}
+	return k, k.start(ctx)
+}
+
+// Restart starts the Kamailio again, on its old ports, after it has ended.
+func (k *Kamailio) Restart(ctx context.Context) error {
+	// Its sockets may take a moment to go.
+	err := k.stack.Wait(ctx, startPatience, k.role+"'s ports", func() error {
+		return errors.Join(CheckPort(k.options.Port), CheckPort(k.options.Evapi))
+	})
+	if err != nil {
+		return err
+	}
+	return k.start(ctx)
+}
+
+func (k *Kamailio) start(ctx context.Context) error {
+	path, err := exec.LookPath("kamailio")
+	if err != nil {
+		return Tools("kamailio")
+	}
+	config, err := k.config()
+	if err != nil {
+		return err
+	}
+	args := []string{"-DD", "-E", "-f", config, "-Y", k.stack.Dir, "-w", k.stack.Dir}
+	if k.options.Shared > 0 {
+		args = append(args, "-m", strconv.Itoa(k.options.Shared))
+	}
+	if k.options.Private > 0 {
+		args = append(args, "-M", strconv.Itoa(k.options.Private))
+	}
+	for _, d := range append(k.defines(), k.options.Defines...) {
+		args = append(args, "-A", d)
+	}
+	// The death signal is one that lets Kamailio end its own children.
+	if k.Process, err = k.stack.start(program{name: k.role, path: path, args: args, death: syscall.SIGTERM}); err != nil {
+		return err
+	}
+	return k.stack.Wait(ctx, startPatience, "the "+k.role+" at "+k.Addr, k.ping)
+}
+
+// config returns the path of the configuration: one that includes the sample.
+func (k *Kamailio) config() (string, error) {
+	root, err := Root()
+	if err != nil {
+		return "", err
+	}
+	sample, before, after := filepath.Join(root, "kamailio-cfg", "sample"), "", k.options.Settings
+	if k.role == "proxy" {
+		sample = filepath.Join(sample, "kamailio.cfg")
+	} else {
+		sample = filepath.Join(sample, "presence.cfg")
+		dir, err := k.stack.tables()
+		if err != nil {
+			return "", err
+		}
+		before = `loadmodule "db_text.so"`
+		after += fmt.Sprintf("\nmodparam(\"presence\", \"publ_cache\", 0)\n"+
+			"modparam(\"presence|presence_xml\", \"db_url\", \"text://%s\")\n", dir)
+	}
+	file := k.stack.file(k.role + ".cfg")
+	text := fmt.Sprintf("#!KAMAILIO\n%s\ninclude_file %q\n%s\n", before, sample, after)
+	return file, os.WriteFile(file, []byte(text), 0o600)
+}
+
+func (k *Kamailio) defines() []string {
+	o := k.options
+	upper := strings.ToUpper(k.role)
+	d := []string{fmt.Sprintf("%s_PORT=%d", upper, o.Port)}
+	if o.Children > 0 {
+		d = append(d, fmt.Sprintf("%s_CHILDREN=%d", upper, o.Children))
+	}
+	if k.role == "proxy" {
+		return append(d, "PROXY_CTL="+strconv.Quote(k.ctl), "BUSYLAMP_EVAPI="+strconv.Quote(k.Evapi))
+	}
+	if o.MaxExpires > 0 {
+		d = append(d, fmt.Sprintf("PRESENCE_MAX_EXPIRES=%d", int(o.MaxExpires.Seconds())))
+	}
+	return d
+}
+
+// ping asks by OPTIONS whether it answers.
+func (k *Kamailio) ping() error {
+	var a agent
+	if err := a.open(k.Addr, func(*message, netip.AddrPort) {}, nil); err != nil {
+		return err
+	}
+	defer a.socket.close()
+	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel()
+	m, err := a.do(ctx, request{method: "OPTIONS", uri: "sip:" + k.Addr, branch: newBranch(), cseq: 1,
+		from: "<sip:ping@" + Domain + ">;tag=1", to: "<sip:" + k.Addr + ">", callID: newBranch()})
+	if err != nil {
+		return err
+	}
+	if m.status() != 200 {
+		return errors.New(m.start)
+	}
+	return nil
+}
+
+// Kamcmd runs an RPC command by the proxy's control socket and returns what it says.
+func (k *Kamailio) Kamcmd(args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "kamcmd", append([]string{"-s", k.ctl}, args...)...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("kamcmd %s: %w: %s", strings.Join(args, " "), err, out)
+	}
+	return string(out), nil
+}
+
+// Dialogs returns how many dialogs the proxy has that are not over.
+func (k *Kamailio) Dialogs() (int, error) {
+	out, err := k.Kamcmd("dlg.stats_active")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(out) {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "all" {
+			return strconv.Atoi(strings.TrimSpace(value))
+		}
+	}
+	return 0, fmt.Errorf("kamcmd dlg.stats_active says: %.200s", out)
+}
+
+// SharedFree returns how many bytes of shared memory are free.
+func (k *Kamailio) SharedFree() (int, error) {
+	out, err := k.Kamcmd("core.shmmem")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(out) {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "free" {
+			return strconv.Atoi(strings.TrimSpace(value))
+		}
+	}
+	return 0, fmt.Errorf("kamcmd core.shmmem says: %.200s", out)
+}
+
+// Drops returns how many datagrams the kernel has thrown away because the Kamailio did not
+// read them in time.
+func (k *Kamailio) Drops() (int, error) {
+	text, err := os.ReadFile("/proc/net/udp")
+	if err != nil {
+		return 0, err
+	}
+	local := fmt.Sprintf("0100007F:%04X", k.options.Port)
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) > 12 && f[1] == local {
+			return strconv.Atoi(f[len(f)-1])
+		}
+	}
+	return 0, fmt.Errorf("/proc/net/udp has no %s", local)
+}

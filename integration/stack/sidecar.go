@@ -1,0 +1,210 @@
+package stack
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// SidecarConfig is a configuration of busylamp. Zero values are left to its defaults.
+type SidecarConfig struct {
+	Evapi, RPC string   // of the proxy
+	Domains    []string // {Domain}
+	Server     string   // the presence server's host:port, by UDP
+	Profile    string
+	Expires    time.Duration
+	Sides      string
+	OnStop     string
+	Audit      time.Duration
+	LogLevel   string // warn, unless it says otherwise: a line for each change is a lot
+	State      string // directory; "": a new one
+	Admin      int    // port; 0: any free one
+}
+
+// yaml writes the configuration file.
+func (c SidecarConfig) yaml() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "kamailio:\n  - name: proxy1\n    evapi: %s\n    rpc: %s\n", c.Evapi, c.RPC)
+	fmt.Fprintf(&b, "domains: [%s]\n", strings.Join(c.Domains, ", "))
+	fmt.Fprintf(&b, "publishers:\n  - name: presence\n    server: sip:%s;transport=udp\n", c.Server)
+	option := func(key, value string) {
+		if value != "" {
+			fmt.Fprintf(&b, "%s: %s\n", key, value)
+		}
+	}
+	option("    profile", c.Profile)
+	if c.Expires > 0 {
+		option("    expires", c.Expires.String())
+	}
+	option("state", c.State)
+	option("admin", Addr(c.Admin))
+	option("sides", c.Sides)
+	option("on_stop", c.OnStop)
+	if c.Audit > 0 {
+		option("audit", c.Audit.String())
+	}
+	fmt.Fprintf(&b, "log: {level: %s}\n", c.LogLevel)
+	return b.String()
+}
+
+// Sidecar is a running busylamp.
+type Sidecar struct {
+	*Process
+	URL    string // of its HTTP interface
+	Config string // path of the configuration file
+
+	stack  *Stack
+	binary string
+}
+
+// Build builds busylamp and returns the binary's path.
+func (s *Stack) Build(ctx context.Context) (string, error) {
+	root, err := Root()
+	if err != nil {
+		return "", err
+	}
+	binary := filepath.Join(s.Dir, "busylamp")
+	if _, err := os.Stat(binary); err == nil {
+		return binary, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", binary, "./cmd/busylamp")
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building busylamp: %w\n%s", err, strings.TrimSpace(string(out)))
+	}
+	return binary, nil
+}
+
+// Sidecar builds and starts busylamp. It does not wait: see [Sidecar.WaitReady].
+func (s *Stack) Sidecar(ctx context.Context, c SidecarConfig) (*Sidecar, error) {
+	binary, err := s.Build(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := ports(&c.Admin); err != nil {
+		return nil, fmt.Errorf("busylamp: %w", err)
+	}
+	if c.Domains == nil {
+		c.Domains = []string{Domain}
+	}
+	if c.LogLevel == "" {
+		c.LogLevel = "warn"
+	}
+	if c.State == "" {
+		c.State = s.file("state")
+	}
+	b := &Sidecar{stack: s, binary: binary, URL: "http://" + Addr(c.Admin), Config: s.file("busylamp.yaml")}
+	if err := os.WriteFile(b.Config, []byte(c.yaml()), 0o600); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(c.State, 0o700); err != nil {
+		return nil, err
+	}
+	return b, b.Start()
+}
+
+// Start starts the sidecar (again, after it has ended) with its configuration.
+func (b *Sidecar) Start() (err error) {
+	// A frozen sidecar would not heed SIGTERM, and has no children.
+	b.Process, err = b.stack.start(program{name: "busylamp", path: b.binary, args: []string{"run", "-c", b.Config}, death: syscall.SIGKILL})
+	return err
+}
+
+// WaitReady waits until /readyz answers 200.
+func (b *Sidecar) WaitReady(ctx context.Context, atMost time.Duration) error {
+	return b.stack.Wait(ctx, atMost, "busylamp's "+b.URL+"/readyz", func() error {
+		_, err := b.get(ctx, "/readyz")
+		return err
+	})
+}
+
+// get asks the HTTP interface.
+func (b *Sidecar) get(ctx context.Context, path string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, b.URL+path, nil)
+	if err != nil {
+		return "", err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(res.Body, 64<<20))
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %.300s", res.Status, strings.TrimSpace(string(text)))
+	}
+	return string(text), err
+}
+
+// Metrics are Prometheus samples by name and labels, as they are written:
+// `busylamp_publish_total{kind="initial",result="accepted"}`.
+type Metrics map[string]float64
+
+// Metrics asks for /metrics.
+func (b *Sidecar) Metrics(ctx context.Context) (Metrics, error) {
+	text, err := b.get(ctx, "/metrics")
+	if err != nil {
+		return nil, err
+	}
+	m := make(Metrics)
+	for lines := bufio.NewScanner(strings.NewReader(text)); lines.Scan(); {
+		name, value, ok := cutLast(lines.Text(), " ")
+		if v, err := strconv.ParseFloat(value, 64); ok && err == nil && !strings.HasPrefix(name, "#") {
+			m[name] = v
+		}
+	}
+	if _, ok := m["busylamp_calls"]; !ok {
+		return nil, errors.New("/metrics has no busylamp_calls")
+	}
+	return m, nil
+}
+
+// Published returns how many PUBLISH requests of a kind had a result.
+func (m Metrics) Published(kind, result string) int {
+	return int(m[fmt.Sprintf(`busylamp_publish_total{kind=%q,result=%q}`, kind, result)])
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
+}
+
+// Presentity is an entry of /api/v1/presentities.
+type Presentity struct {
+	Presentity   string
+	State        string
+	Calls        int
+	Publications []struct{ Publisher, State string }
+}
+
+// Presentities asks for the first presentities, up to the interface's own limit.
+func (b *Sidecar) Presentities(ctx context.Context) (total int, list []Presentity, err error) {
+	text, err := b.get(ctx, "/api/v1/presentities?limit=10000")
+	if err != nil {
+		return 0, nil, err
+	}
+	var reply struct {
+		Total        int
+		Presentities []Presentity
+	}
+	err = json.Unmarshal([]byte(text), &reply)
+	return reply.Total, reply.Presentities, err
+}

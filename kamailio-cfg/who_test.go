@@ -1,0 +1,33 @@
+package kamailiocfg
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestWhoIsWho: what the script says before route(BUSYLAMP) stands.
+func TestWhoIsWho(t *testing.T) {
+	for name, c := range map[string]struct{ says, want string }{
+		"both": {`$dlg_var(busylamp_caller) = "sip:ann@example.com";
+	$dlg_var(busylamp_callee) = "sip:bea@example.com";`, "c ann bea"},
+		"nobody": {`$dlg_var(busylamp_caller) = "none";
+	$dlg_var(busylamp_callee) = "none";`, "c none none"},
+		"empty is unset":              {`$dlg_var(busylamp_caller) = "";`, "c alice PORT"},
+		"a target without a branch":   {`route(BUSYLAMP_TARGET);`, "c alice PORT"},
+		"no route(BUSYLAMP)":          {"", "c alice"},
+		"a caller alone":              {`$dlg_var(busylamp_caller) = "sip:ann@example.com";`, "c ann PORT"},
+		"the same as the Request-URI": {`$dlg_var(busylamp_callee) = $ru;`, "c alice PORT"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			route := strings.Replace(answering, "route(BUSYLAMP);", c.says+"\n\troute(BUSYLAMP);", 1)
+			if name == "no route(BUSYLAMP)" {
+				route = strings.Replace(answering, "route(BUSYLAMP);", "", 1)
+			}
+			p := run(t, script{modules: needed, route: route}.write(t))
+			l := p.listen(t)
+			o := p.anyCall(t)
+			user, _, _ := strings.Cut(short(o.uri), "@")
+			l.expect(t, 0, strings.Replace(c.want, "PORT", user, 1), "x")
+		})
+	}
+}
