@@ -34,9 +34,8 @@ type Listing struct {
 
 // Listed is one dialog of a [Listing]: enough to know it, too little to tell who talks.
 type Listed struct {
-	Dialog          DialogID
-	Stage           Stage
-	CallID, FromTag string
+	Dialog DialogID
+	Stage  Stage
 }
 
 // Publisher tells one presence server about one presentity (RFC 3903).

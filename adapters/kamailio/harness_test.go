@@ -76,13 +76,12 @@ func freePort(t testing.TB) int {
 
 // proxy is a Kamailio with busylamp.cfg.
 type proxy struct {
-	dir              string
-	sip, uas, evapi  int
-	fifo             string
-	options          []string
-	log              *os.File
-	cmd              *exec.Cmd
-	uasCmd, lastCall *exec.Cmd
+	dir             string
+	sip, uas, evapi int
+	fifo            string
+	options         []string
+	log             *os.File // Kamailio's and sipp's
+	cmd             *exec.Cmd
 }
 
 const proxyConfig = `#!KAMAILIO
@@ -134,6 +133,8 @@ func newProxy(t testing.TB, options ...string) *proxy {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(p.dir, "kamailio.cfg"), fmt.Sprintf(proxyConfig, p.evapi, p.sip, p.fifo, include, p.uas))
+	write(t, filepath.Join(p.dir, "caller.xml"), callerScenario)
+	write(t, filepath.Join(p.dir, "callee.xml"), calleeScenario)
 	if p.log, err = os.Create(filepath.Join(p.dir, "log")); err != nil {
 		t.Fatal(err)
 	}

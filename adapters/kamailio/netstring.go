@@ -2,6 +2,7 @@ package kamailio
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -45,7 +46,7 @@ func readNetstring(r *bufio.Reader, buf []byte) (payload, newBuf []byte, err err
 }
 
 func eofInside(err error, inside bool) error {
-	if err == io.EOF && inside {
+	if inside && errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

@@ -25,7 +25,7 @@ func TestReadNetstring(t *testing.T) {
 				t.Fatalf("%s: %.20q, %v; want %.20q", name, payload, err, want)
 			}
 		}
-		if _, _, err = readNetstring(br, buf); err != io.EOF {
+		if _, _, err = readNetstring(br, buf); !errors.Is(err, io.EOF) {
 			t.Errorf("%s: %v at the end", name, err)
 		}
 	}
@@ -86,7 +86,7 @@ func FuzzReadNetstring(f *testing.F) {
 		if !bytes.Contains(in, []byte("0")) && !bytes.HasPrefix(in, again) {
 			t.Fatalf("read %q from %q", again, in)
 		}
-		if err == io.EOF && len(again) > len(in) {
+		if errors.Is(err, io.EOF) && len(again) > len(in) {
 			t.Fatalf("read more than there is")
 		}
 	})

@@ -148,14 +148,20 @@ func (s *session) frame(payload []byte, now time.Time) error {
 		s.cfg.Log.Warn("lines of a frame could not be read", "proxy", s.cfg.Name, "lines", f.bad, "error", f.err)
 		s.sink.Doubt(s.cfg.Index, "unreadable event")
 	}
+	late := false
 	for i := range f.events {
-		s.seq.arrived(f.events[i].Seq)
+		late = s.seq.arrived(f.events[i].Seq) || late
 	}
 	if f.heartbeat {
 		s.heartbeat(f, now)
 	}
 	if len(f.events) > 0 {
 		s.sink.Calls(s.cfg.Index, f.events)
+	}
+	if late {
+		// The resync for what was written off was asked before this event was known, so it
+		// says nothing about this call: its end may be among what was lost.
+		s.sink.Doubt(s.cfg.Index, "an event came after it was given up")
 	}
 	return nil
 }

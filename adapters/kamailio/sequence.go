@@ -34,23 +34,28 @@ func (s *sequence) start(n uint32, now time.Time) {
 }
 
 // arrived takes the number of an event, which may have overtaken the number that
-// [sequence.start] begins with.
-func (s *sequence) arrived(n uint32) {
-	if s.started && int32(n-s.base) <= 0 || !s.started && len(s.ahead) == maxAhead {
-		return
+// [sequence.start] begins with. It reports whether the event comes too late: it was
+// written off already, or is older than all that is watched.
+func (s *sequence) arrived(n uint32) (late bool) {
+	if s.started && int32(n-s.base) <= 0 {
+		return true
+	}
+	if !s.started && len(s.ahead) == maxAhead {
+		return false
 	}
 	if s.ahead == nil {
 		s.ahead = map[uint32]struct{}{}
 	}
 	s.ahead[n] = struct{}{}
 	if !s.started {
-		return
+		return false
 	}
 	s.given(n)
 	s.advance()
 	if len(s.ahead) > maxAhead {
 		s.writeOff(s.top)
 	}
+	return false
 }
 
 // given takes a number that the proxy says it has given out.

@@ -143,3 +143,20 @@ func TestSequenceBeforeStart(t *testing.T) {
 		t.Error("lost before the start")
 	}
 }
+
+// An event that comes after it was written off is told apart: its call is in doubt.
+func TestSequenceLate(t *testing.T) {
+	var s sequence
+	now := time.Now()
+	s.start(10, now)
+	if s.arrived(12) {
+		t.Error("12 is not late")
+	}
+	for range 3 {
+		now = now.Add(reorderWindow)
+		s.lost(now)
+	}
+	if !s.arrived(11) || s.arrived(13) {
+		t.Error("11 is late, and 13 is not")
+	}
+}

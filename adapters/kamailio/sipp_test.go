@@ -2,17 +2,14 @@ package kamailio
 
 import (
 	"fmt"
-	"io"
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 )
 
-// callerScenario calls, holds, and hangs up; its ACK and BYE carry Route. CALLID stands
-// for the Call-ID.
+// callerScenario calls, holds, and hangs up; its ACK and BYE carry Route.
 const callerScenario = `<?xml version="1.0" encoding="ISO-8859-1"?>
 <scenario name="caller">
 <send retrans="500"><![CDATA[
@@ -21,7 +18,7 @@ INVITE sip:bob[call_number]@example.com SIP/2.0
 Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
 From: <sip:alice[call_number]@example.com>;tag=9fxced76sl-3848276298220188511-[call_number]
 To: <sip:bob[call_number]@example.com>
-Call-ID: CALLID
+Call-ID: [call_id]
 CSeq: 1 INVITE
 Contact: <sip:alice@[local_ip]:[local_port]>
 Max-Forwards: 70
@@ -38,7 +35,7 @@ Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
 [routes]
 From: <sip:alice[call_number]@example.com>;tag=9fxced76sl-3848276298220188511-[call_number]
 To: <sip:bob[call_number]@example.com>[peer_tag_param]
-Call-ID: CALLID
+Call-ID: [call_id]
 CSeq: 1 ACK
 Max-Forwards: 70
 Content-Length: 0
@@ -52,7 +49,7 @@ Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
 [routes]
 From: <sip:alice[call_number]@example.com>;tag=9fxced76sl-3848276298220188511-[call_number]
 To: <sip:bob[call_number]@example.com>[peer_tag_param]
-Call-ID: CALLID
+Call-ID: [call_id]
 CSeq: 2 BYE
 Max-Forwards: 70
 Content-Length: 0
@@ -98,8 +95,7 @@ Content-Length: 0
 func (p *proxy) phones(t testing.TB) {
 	t.Helper()
 	path := filepath.Join(p.dir, "callee.xml")
-	write(t, path, calleeScenario)
-	p.uasCmd = start(t, io.Discard, "sipp", "-sf", path, "-i", "127.0.0.1", "-p", strconv.Itoa(p.uas),
+	start(t, p.log, "sipp", "-sf", path, "-i", "127.0.0.1", "-p", strconv.Itoa(p.uas),
 		"-nostdin", "-l", "120000", "-buff_size", "4000000")
 }
 
@@ -107,10 +103,9 @@ func (p *proxy) phones(t testing.TB) {
 func (p *proxy) calls(t testing.TB, n, rate int, hold time.Duration, options ...string) *exec.Cmd {
 	t.Helper()
 	path := filepath.Join(p.dir, "caller.xml")
-	write(t, path, strings.ReplaceAll(callerScenario, "CALLID", "[call_id]"))
 	port := freePort(t)
 	args := []string{"-sf", path, "-i", "127.0.0.1", "-p", strconv.Itoa(port), "-nostdin", "-buff_size", "4000000",
 		"-m", strconv.Itoa(n), "-l", strconv.Itoa(n), "-r", strconv.Itoa(rate),
 		"-d", strconv.FormatInt(hold.Milliseconds(), 10)}
-	return start(t, io.Discard, "sipp", append(append(args, options...), fmt.Sprintf("127.0.0.1:%d", p.sip))...)
+	return start(t, p.log, "sipp", append(append(args, options...), fmt.Sprintf("127.0.0.1:%d", p.sip))...)
 }

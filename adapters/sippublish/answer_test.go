@@ -2,6 +2,7 @@ package sippublish
 
 import (
 	"context"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +36,7 @@ func TestAnswers(t *testing.T) {
 		{"negative expires", "200 OK", []string{"SIP-ETag: x", "Expires: -1"}, ok("x", 0)},
 		{"expires in words", "200 OK", []string{"SIP-ETag: x", "Expires: soon"}, ok("x", 0)},
 		{"oversized expires", "200 OK", []string{"SIP-ETag: x", "Expires: 99999999999"}, ok("x", 0)},
+		{"expires over 31 bits", "200 OK", []string{"SIP-ETag: x", "Expires: 4294967295"}, ok("x", 0)},
 		{"expires zero", "200 OK", []string{"SIP-ETag: x", "Expires: 0"}, ok("x", 0)},
 		{"202", "202 Accepted", []string{"SIP-ETag: x", "Expires: 9"},
 			busylamp.Outcome{Result: busylamp.Accepted, Code: 202, Reason: "Accepted", Tag: "x", Expires: 9 * time.Second}},
@@ -124,6 +126,36 @@ func TestProvisionalEndsNothing(t *testing.T) {
 	close(release)
 	if o := <-done; o.Tag != "t1" {
 		t.Errorf("%+v", o)
+	}
+}
+
+// TestProvisionalsDoNotPileUp: whoever reads for all requests never waits for one of them.
+func TestProvisionalsDoNotPileUp(t *testing.T) {
+	p, err := newPath(netip.MustParseAddrPort("127.0.0.1:9"), "tcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers := make(chan *sip.Response, 2)
+	p.waiting["z9hG4bKx"] = answers
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for _, status := range []string{"100 Trying", "183 Progress", "199 More", "200 OK", "200 OK", "500 Error"} {
+			msg, err := sip.ParseMessage([]byte("SIP/2.0 " + status + "\r\nVia: SIP/2.0/TCP h;branch=z9hG4bKx\r\nCSeq: 1 PUBLISH\r\nContent-Length: 0\r\n\r\n"))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			p.deliver(msg)
+		}
+	}()
+	select {
+	case <-done:
+	case <-time.After(patience):
+		t.Fatal("a reader waits")
+	}
+	if a, b := <-answers, <-answers; a.StatusCode != 100 || b.StatusCode != 200 || len(answers) != 0 {
+		t.Errorf("%v, %v and %d more", a.StatusCode, b.StatusCode, len(answers))
 	}
 }
 

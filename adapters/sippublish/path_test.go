@@ -94,6 +94,10 @@ func TestBrokenSocket(t *testing.T) {
 	if p.path == old {
 		t.Error("a path without a reader is in use")
 	}
+	old.udp.SetWriteDeadline(time.Time{})
+	if err := old.send([]byte("x")); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the socket without a reader is open: %v", err)
+	}
 }
 
 // TestSocketBuffer: with the default one, answers to a burst are lost now and then.

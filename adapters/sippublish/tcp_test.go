@@ -79,6 +79,20 @@ func TestServerHangsUp(t *testing.T) {
 	}
 }
 
+// TestServerAnswersAndHangsUp: an answer counts, however soon the end comes after it.
+func TestServerAnswersAndHangsUp(t *testing.T) {
+	srv := newResponder(t, "tcp", "127.0.0.1:0", func(c call) {
+		c.reply(c.answer("100 Trying") + c.answer("200 OK", "SIP-ETag: x"))
+		c.hangUp()
+	})
+	for range 300 {
+		// One publisher each: the next request over the same connection may fail.
+		p := newPublisher(t, srv.addr(), "tcp")
+		accepted(t, p, initial)
+		p.Close()
+	}
+}
+
 // TestServerHangsUpWhenIdle: as a proxy does with connections on which nothing comes.
 func TestServerHangsUpWhenIdle(t *testing.T) {
 	srv := newResponder(t, "tcp", "127.0.0.1:0", func(c call) { c.accept("t1") })

@@ -55,8 +55,11 @@ func show(ctx context.Context, out *screen, keep bool) (err error) {
 		return err
 	}
 	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Err()) // what has died may be why
+		}
 		err = errors.Join(err, s.Close())
-		if err != nil && ctx.Err() == nil {
+		if empty := os.Remove(s.Dir) == nil; err != nil && !empty && ctx.Err() == nil {
 			err = fmt.Errorf("%w\nThe logs are in %s", err, s.Dir)
 			return
 		}

@@ -36,7 +36,10 @@ func (a *agent) open(server string, onRequest func(*message, netip.AddrPort), on
 		return err
 	}
 	a.waiting = make(map[string]chan *message)
-	a.socket, err = openSocket(0, func(m *message, from netip.AddrPort) {
+	if a.socket, err = openSocket(0); err != nil {
+		return err
+	}
+	go a.socket.serve(func(m *message, from netip.AddrPort) {
 		if m.status() == 0 {
 			onRequest(m, from)
 			return
@@ -53,7 +56,7 @@ func (a *agent) open(server string, onRequest func(*message, netip.AddrPort), on
 			onStray(m)
 		}
 	})
-	return err
+	return nil
 }
 
 // do sends a request, repeats it as RFC 3261 section 17.1 wants, and returns the final

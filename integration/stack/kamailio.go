@@ -80,9 +80,9 @@ func (k *Kamailio) Restart(ctx context.Context) error {
 }
 
 func (k *Kamailio) start(ctx context.Context) error {
-	path, err := exec.LookPath("kamailio")
+	path, err := exec.LookPath(kamailio())
 	if err != nil {
-		return Tools("kamailio")
+		return Tools(kamailio())
 	}
 	config, err := k.config()
 	if err != nil {
@@ -103,6 +103,14 @@ func (k *Kamailio) start(ctx context.Context) error {
 		return err
 	}
 	return k.stack.Wait(ctx, startPatience, "the "+k.role+" at "+k.Addr, k.ping)
+}
+
+// kamailio is the program: the system's, or the one that BUSYLAMP_KAMAILIO names.
+func kamailio() string {
+	if other := os.Getenv("BUSYLAMP_KAMAILIO"); other != "" {
+		return other
+	}
+	return "kamailio"
 }
 
 // config returns the path of the configuration: one that includes the sample.
@@ -177,31 +185,26 @@ func (k *Kamailio) Kamcmd(args ...string) (string, error) {
 }
 
 // Dialogs returns how many dialogs the proxy has that are not over.
-func (k *Kamailio) Dialogs() (int, error) {
-	out, err := k.Kamcmd("dlg.stats_active")
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(out) {
-		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "all" {
-			return strconv.Atoi(strings.TrimSpace(value))
-		}
-	}
-	return 0, fmt.Errorf("kamcmd dlg.stats_active says: %.200s", out)
-}
+func (k *Kamailio) Dialogs() (int, error) { return k.number("all", "dlg.stats_active") }
 
 // SharedFree returns how many bytes of shared memory are free.
-func (k *Kamailio) SharedFree() (int, error) {
-	out, err := k.Kamcmd("core.shmmem")
+func (k *Kamailio) SharedFree() (int, error) { return k.number("free", "core.shmmem") }
+
+// Waiting returns how many events wait in the queue of busylamp.cfg.
+func (k *Kamailio) Waiting() (int, error) { return k.number("size", "mqueue.get_size", "busylamp") }
+
+// number returns a field of what an RPC command says.
+func (k *Kamailio) number(field string, args ...string) (int, error) {
+	out, err := k.Kamcmd(args...)
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(out) {
-		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "free" {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == field {
 			return strconv.Atoi(strings.TrimSpace(value))
 		}
 	}
-	return 0, fmt.Errorf("kamcmd core.shmmem says: %.200s", out)
+	return 0, fmt.Errorf("kamcmd %s says: %.200s", strings.Join(args, " "), out)
 }
 
 // Drops returns how many datagrams the kernel has thrown away because the Kamailio did not

@@ -70,9 +70,10 @@ func (s *Stack) Recorder() (*Recorder, error) {
 		return nil, err
 	}
 	var err error
-	if r.socket, err = openSocket(port, r.request); err != nil {
+	if r.socket, err = openSocket(port); err != nil {
 		return nil, err
 	}
+	go r.socket.serve(r.request)
 	r.Addr = r.socket.addr.String()
 	s.onClose(r.socket.close)
 	return r, nil

@@ -21,9 +21,9 @@ type socket struct {
 	done chan struct{} // closes when the reader has ended
 }
 
-// openSocket binds a UDP socket to a port of loopback, 0 for any free one, and hands what
-// arrives to handle, one packet at a time.
-func openSocket(port int, handle func(m *message, from netip.AddrPort)) (*socket, error) {
+// openSocket binds a UDP socket to a port of loopback, 0 for any free one. Its owner keeps
+// it and then calls serve, once.
+func openSocket(port int) (*socket, error) {
 	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var failed error
 		err := c.Control(func(fd uintptr) {
@@ -41,11 +41,11 @@ func openSocket(port int, handle func(m *message, from netip.AddrPort)) (*socket
 	}
 	s := &socket{conn: conn.(*net.UDPConn), done: make(chan struct{})}
 	s.addr = s.conn.LocalAddr().(*net.UDPAddr).AddrPort()
-	go s.read(handle)
 	return s, nil
 }
 
-func (s *socket) read(handle func(m *message, from netip.AddrPort)) {
+// serve hands what arrives to handle, one packet at a time, until the socket is closed.
+func (s *socket) serve(handle func(m *message, from netip.AddrPort)) {
 	defer close(s.done)
 	buf, control := make([]byte, 64<<10), make([]byte, 128)
 	for {
