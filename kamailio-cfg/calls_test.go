@@ -36,8 +36,24 @@ func TestCallOverTCP(t *testing.T) {
 	c.expect(t, 0, "c alice bob", "x")
 }
 
+// TestManyCalls: the counter is shared by all workers, and no number is lost or given
+// twice (settled checks that).
+func TestManyCalls(t *testing.T) {
+	p := sample(t)
+	c := p.listen(t)
+	p.answerer(t, "bob")
+	p.call(t, "uac.xml", "alice", "bob", briefly, "-m", "300", "-r", "100").wait(t)
+	count := map[string]int{}
+	for _, l := range c.settled(t, 0) {
+		count[l.String()]++
+	}
+	if count["c alice bob"] != 300 || count["x"] < 300 {
+		t.Errorf("lines %v, want 300 calls", count)
+	}
+}
+
 // expected are the lines that Kamailio logs of itself once it is up.
-var expected = regexp.MustCompile(`processes \(at least\)|probe_max_receive_buffer|io_listen_loop|client closing connection|sig_usr|handle_sigs|sctp`)
+var expected = regexp.MustCompile(`processes \(at least\)|probe_max_|tcp_init|io_listen_loop|client closing connection|sig_usr|handle_sigs|sctp`)
 
 // TestNothingIsLogged: no call leaves a line in the log at the usual level.
 func TestNothingIsLogged(t *testing.T) {

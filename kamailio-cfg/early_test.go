@@ -1,6 +1,9 @@
 package kamailiocfg
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+)
 
 func TestEarly(t *testing.T) {
 	p := sample(t, "BUSYLAMP_EARLY")
@@ -30,6 +33,21 @@ func TestEarlyForwarded(t *testing.T) {
 	}
 	p.call(t, "uac_404.xml", "alice", "nobody", 0).wait(t)
 	c.expect(t, 3, "e alice nobody", "x")
+}
+
+// TestEarlyWithoutDialog: a call that the dialog module refuses (it has no tag in From)
+// gives no line.
+func TestEarlyWithoutDialog(t *testing.T) {
+	p := run(t, script{modules: needed, route: answering}.write(t), "BUSYLAMP_EARLY")
+	c := p.listen(t)
+	port := freePort(t)
+	answerOn(t, port)
+	o := oddCall{uri: fmt.Sprintf("sip:%d@example.com", port), from: "<sip:alice@example.com>",
+		to: "<sip:bob@example.com>", callID: unique()}
+	if status := o.run(t, p); status != 200 {
+		t.Fatalf("status %d", status)
+	}
+	c.expect(t, 0)
 }
 
 // TestEarlyRingGroup: each member that rings is named (twice, by both legs).

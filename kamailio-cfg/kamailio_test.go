@@ -164,7 +164,7 @@ func runOn(t *testing.T, port int, cfg string, defines ...string) *proxy {
 	args := []string{"-DD", "-E", "-f", cfg, "-Y", dir, "-w", dir, "-m", "64", "-M", "8"}
 	defines = append([]string{
 		"PROXY_PORT=" + strconv.Itoa(p.sip), "PRESENCE_PORT=" + strconv.Itoa(p.sip),
-		"PROXY_CHILDREN=2", "PRESENCE_CHILDREN=2", "PROXY_CTL=" + strconv.Quote(p.ctl),
+		"PROXY_CHILDREN=3", "PRESENCE_CHILDREN=2", "PROXY_CTL=" + strconv.Quote(p.ctl),
 		fmt.Sprintf(`BUSYLAMP_EVAPI="127.0.0.1:%d"`, p.evapi), quickHeartbeat,
 	}, defines...)
 	for _, d := range defines {

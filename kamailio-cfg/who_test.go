@@ -31,3 +31,16 @@ func TestWhoIsWho(t *testing.T) {
 		})
 	}
 }
+
+// TestTargetInBranchRoute: a script that knows each branch's person says so there.
+func TestTargetInBranchRoute(t *testing.T) {
+	p := run(t, script{modules: needed,
+		route: strings.Replace(answering, `t_on_reply(`, `t_on_branch("HIS"); t_on_reply(`, 1),
+		events: `branch_route[HIS] {
+	$avp(busylamp_target) = "sip:zoe@example.com";
+	route(BUSYLAMP_BRANCH);
+}`}.write(t))
+	c := p.listen(t)
+	p.anyCall(t)
+	c.expect(t, 0, "c alice zoe", "x")
+}

@@ -95,7 +95,11 @@ func (k *Kamailio) start(ctx context.Context) error {
 	if k.options.Private > 0 {
 		args = append(args, "-M", strconv.Itoa(k.options.Private))
 	}
-	for _, d := range append(k.defines(), k.options.Defines...) {
+	defines, err := k.defines()
+	if err != nil {
+		return err
+	}
+	for _, d := range append(defines, k.options.Defines...) {
 		args = append(args, "-A", d)
 	}
 	// The death signal is one that lets Kamailio end its own children.
@@ -113,31 +117,23 @@ func kamailio() string {
 	return "kamailio"
 }
 
-// config returns the path of the configuration: one that includes the sample.
+// config returns the path of the configuration: the sample, or one that includes it.
 func (k *Kamailio) config() (string, error) {
 	root, err := Root()
 	if err != nil {
 		return "", err
 	}
-	sample, before, after := filepath.Join(root, "kamailio-cfg", "sample"), "", k.options.Settings
-	if k.role == "proxy" {
-		sample = filepath.Join(sample, "kamailio.cfg")
-	} else {
-		sample = filepath.Join(sample, "presence.cfg")
-		dir, err := k.stack.tables()
-		if err != nil {
-			return "", err
-		}
-		before = `loadmodule "db_text.so"`
-		after += fmt.Sprintf("\nmodparam(\"presence\", \"publ_cache\", 0)\n"+
-			"modparam(\"presence|presence_xml\", \"db_url\", \"text://%s\")\n", dir)
+	name := map[string]string{"proxy": "kamailio.cfg", "presence": "presence.cfg"}[k.role]
+	sample := filepath.Join(root, "kamailio-cfg", "sample", name)
+	if k.options.Settings == "" {
+		return sample, nil
 	}
 	file := k.stack.file(k.role + ".cfg")
-	text := fmt.Sprintf("#!KAMAILIO\n%s\ninclude_file %q\n%s\n", before, sample, after)
+	text := fmt.Sprintf("#!KAMAILIO\ninclude_file %q\n%s\n", sample, k.options.Settings)
 	return file, os.WriteFile(file, []byte(text), 0o600)
 }
 
-func (k *Kamailio) defines() []string {
+func (k *Kamailio) defines() ([]string, error) {
 	o := k.options
 	upper := strings.ToUpper(k.role)
 	d := []string{fmt.Sprintf("%s_PORT=%d", upper, o.Port)}
@@ -145,12 +141,13 @@ func (k *Kamailio) defines() []string {
 		d = append(d, fmt.Sprintf("%s_CHILDREN=%d", upper, o.Children))
 	}
 	if k.role == "proxy" {
-		return append(d, "PROXY_CTL="+strconv.Quote(k.ctl), "BUSYLAMP_EVAPI="+strconv.Quote(k.Evapi))
+		return append(d, "PROXY_CTL="+strconv.Quote(k.ctl), "BUSYLAMP_EVAPI="+strconv.Quote(k.Evapi)), nil
 	}
 	if o.MaxExpires > 0 {
 		d = append(d, fmt.Sprintf("PRESENCE_MAX_EXPIRES=%d", int(o.MaxExpires.Seconds())))
 	}
-	return d
+	dir, err := k.stack.tables()
+	return append(d, "PRESENCE_DB="+strconv.Quote("text://"+dir)), err
 }
 
 // ping asks by OPTIONS whether it answers.
