@@ -66,7 +66,7 @@ type Request struct {
 	Kind        Kind
 	Presentity  Presentity
 	DisplayName string
-	State       State         // the body's state; of no meaning for Refresh and Remove
+	State       State         // the body's state; of no meaning for Remove
 	Tag         string        // SIP-If-Match; "" for Initial
 	Expires     time.Duration // 0 for Remove
 

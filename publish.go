@@ -156,7 +156,7 @@ func (p *publication) request(e *Engine, k Kind) Request {
 		r.Expires = p.publisher.expires
 		r.State = p.person.presence.State
 	}
-	if k == Initial || k == Modify {
+	if k != Remove {
 		r.DisplayName = e.cfg.Directory.DisplayName(p.person.uri)
 	}
 	return r

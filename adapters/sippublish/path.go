@@ -126,8 +126,8 @@ func (p *path) exchange(ctx context.Context, req *sip.Request) (*sip.Response, e
 		return p.overUDP(ctx, data, answers)
 	}
 	res, err := p.overTCP(ctx, req, branch, answers)
-	if errors.Is(err, errConnect) {
-		err = fmt.Errorf("a request over %d bytes needs TCP: %w: let the server listen on TCP too", maxDatagram, err)
+	if errors.Is(err, errConnect) && ctx.Err() == nil {
+		return p.overUDP(ctx, data, answers) // the same section: where TCP is refused, by UDP
 	}
 	return res, err
 }

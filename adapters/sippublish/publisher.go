@@ -38,6 +38,9 @@ type Config struct {
 	Profile   Profile
 	TupleID   string // "" for the profile's own
 	UserAgent string // the User-Agent header
+	// RefreshBody repeats the body in a refresh. RFC 3903 section 4.1 asks for none, but a
+	// Kamailio presence server without a database forgets the one it has at such a refresh.
+	RefreshBody bool
 	// Timeout bounds one request. The default, RFC 3261's Timer F of 32 s, lets the
 	// transaction's own retransmissions bridge a server's outage without a second
 	// publication.
@@ -183,7 +186,7 @@ func (p *Publisher) request(r busylamp.Request) (*sip.Request, error) {
 		req.AppendHeader(sip.NewHeader("SIP-If-Match", r.Tag))
 	}
 	var body []byte
-	if r.Kind == busylamp.Initial || r.Kind == busylamp.Modify {
+	if r.Kind == busylamp.Initial || r.Kind == busylamp.Modify || r.Kind == busylamp.Refresh && p.cfg.RefreshBody {
 		req.AppendHeader(sip.NewHeader("Content-Type", pidf.ContentType))
 		body = p.body(r)
 	}

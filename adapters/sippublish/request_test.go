@@ -235,3 +235,17 @@ func TestIPv6(t *testing.T) {
 		}
 	}
 }
+
+// TestRefreshBody: where it is wanted, a refresh repeats the body.
+func TestRefreshBody(t *testing.T) {
+	srv := newResponder(t, "udp", "127.0.0.1:0", func(c call) { c.accept("new") })
+	p := newPublisher(t, srv.addr(), "udp", func(c *Config) { c.RefreshBody = true })
+	r := refresh
+	r.State = busylamp.OnThePhone
+	accepted(t, p, r)
+	got := srv.all()[0]
+	want := string(pidf.RPID(pidf.Document{Entity: string(alice), Activity: pidf.OnThePhone}))
+	if got.body() != want || !strings.Contains(got.raw, "\r\nSIP-If-Match: t1\r\n") {
+		t.Errorf("got %s", got.raw)
+	}
+}

@@ -247,14 +247,15 @@ func TestSize(t *testing.T) {
 	}
 }
 
-func TestSizeNeedsTCP(t *testing.T) {
+// TestSizeWithoutTCP: the same section, where the server refuses TCP the request goes by UDP.
+func TestSizeWithoutTCP(t *testing.T) {
 	srv := newResponder(t, "udp", "127.0.0.1:0", func(c call) { c.accept("t1") })
 	p := newPublisher(t, srv.addr(), "udp")
 	long := initial
 	long.Presentity = busylamp.Presentity("sip:" + strings.Repeat("u", 200) + "@example.com")
-	o := p.Publish(context.Background(), long)
-	if o.Result != busylamp.Failed || !strings.Contains(o.Reason, srv.addr()) || !strings.Contains(o.Reason, "listen on TCP") {
-		t.Errorf("%+v", o)
+	accepted(t, p, long)
+	if c := srv.all()[0]; len(c.raw) <= maxDatagram || !strings.HasPrefix(c.header("Via"), "SIP/2.0/UDP ") {
+		t.Errorf("%d bytes, Via %s", len(c.raw), c.header("Via"))
 	}
 	accepted(t, p, initial)
 }

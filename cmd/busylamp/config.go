@@ -37,12 +37,13 @@ type proxyConfig struct {
 // publisherConfig is one presence server.
 type publisherConfig struct {
 	Name           string        `koanf:"name"`
-	Server         string        `koanf:"server"`                             // sip:host[:port][;transport=udp|tcp]
-	Profile        string        `koanf:"profile" oneof:"rpid,audiocodes"`    // the format of the document
-	Expires        time.Duration `koanf:"expires" min:"10s" max:"24h"`        // lifetime of a publication
-	TupleID        string        `koanf:"tuple_id"`                           // the PIDF tuple's id, "" for the profile's own
-	Timeout        time.Duration `koanf:"timeout" min:"1s" max:"5m"`          // of one request
-	MaxOutstanding int           `koanf:"max_outstanding" min:"1" max:"4096"` // requests at a time
+	Server         string        `koanf:"server"`                                 // sip:host[:port][;transport=udp|tcp]
+	Profile        string        `koanf:"profile" oneof:"rpid,audiocodes"`        // the format of the document
+	Expires        time.Duration `koanf:"expires" min:"10s" max:"24h"`            // lifetime of a publication
+	TupleID        string        `koanf:"tuple_id"`                               // the PIDF tuple's id, "" for the profile's own
+	RefreshBody    string        `koanf:"refresh_body" oneof:"auto,always,never"` // whether a refresh repeats the document
+	Timeout        time.Duration `koanf:"timeout" min:"1s" max:"5m"`              // of one request
+	MaxOutstanding int           `koanf:"max_outstanding" min:"1" max:"4096"`     // requests at a time
 }
 
 // logConfig says what is logged to standard error, and how.
@@ -70,9 +71,17 @@ func defaultPublisher() publisherConfig {
 	return publisherConfig{
 		Profile:        "rpid",
 		Expires:        600 * time.Second,
+		RefreshBody:    "auto",
 		Timeout:        32 * time.Second, // RFC 3261's timer F
 		MaxOutstanding: 256,
 	}
+}
+
+// repeatsBody tells whether a refresh repeats the document. RFC 3903 asks for none, and
+// AudioCodes' devices send none; but a Kamailio presence server without a database (5.6.3,
+// publ_cache 2) then forgets the one it has, and shows the user free.
+func (p publisherConfig) repeatsBody() bool {
+	return p.RefreshBody == "always" || p.RefreshBody == "auto" && p.Profile == "rpid"
 }
 
 // summary counts what is configured, for people.

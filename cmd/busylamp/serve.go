@@ -163,7 +163,7 @@ func newSidecar(cfg config, log *slog.Logger, records []busylamp.Record) (*sidec
 			return nil, err
 		}
 		pub, err := sippublish.New(sippublish.Config{Name: p.Name, Server: target, Profile: sippublish.Profile(p.Profile),
-			TupleID: p.TupleID, Timeout: p.Timeout, UserAgent: "busylamp/" + version})
+			TupleID: p.TupleID, RefreshBody: p.repeatsBody(), Timeout: p.Timeout, UserAgent: "busylamp/" + version})
 		if err != nil {
 			return nil, err
 		}

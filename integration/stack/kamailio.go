@@ -28,6 +28,7 @@ type KamailioOptions struct {
 	// sample says.
 	MaxExpires time.Duration
 	Defines    []string // more of -A, NAME or NAME=value
+	Tables     bool     // the presence server keeps publications in text files, not in memory alone
 	Settings   string   // lines for the configuration's end, such as modparam(...)
 }
 
@@ -52,7 +53,7 @@ func (s *Stack) Proxy(ctx context.Context, o KamailioOptions) (*Kamailio, error)
 	return s.kamailio(ctx, "proxy", o)
 }
 
-// Presence starts kamailio-cfg/sample/presence.cfg, with tables in text files, and waits
+// Presence starts kamailio-cfg/sample/presence.cfg and waits
 // until it answers.
 func (s *Stack) Presence(ctx context.Context, o KamailioOptions) (*Kamailio, error) {
 	return s.kamailio(ctx, "presence", o)
@@ -145,6 +146,9 @@ func (k *Kamailio) defines() ([]string, error) {
 	}
 	if o.MaxExpires > 0 {
 		d = append(d, fmt.Sprintf("PRESENCE_MAX_EXPIRES=%d", int(o.MaxExpires.Seconds())))
+	}
+	if !o.Tables {
+		return d, nil
 	}
 	dir, err := k.stack.tables()
 	return append(d, "PRESENCE_DB="+strconv.Quote("text://"+dir)), err
