@@ -44,3 +44,34 @@ func TestTargetInBranchRoute(t *testing.T) {
 	p.anyCall(t)
 	c.expect(t, 0, "c alice zoe", "x")
 }
+
+// TestSaidInFailureRoute: what the script says when it forwards a call stands, too,
+// whatever it said before.
+func TestSaidInFailureRoute(t *testing.T) {
+	for name, before := range map[string]string{
+		"after nothing":     "route(BUSYLAMP);",
+		"after another":     `$dlg_var(busylamp_callee) = "sip:bea@example.com"; route(BUSYLAMP);`,
+		"after a target":    "route(BUSYLAMP); route(BUSYLAMP_TARGET);",
+		"after all of them": `$dlg_var(busylamp_callee) = "sip:bea@example.com"; route(BUSYLAMP); route(BUSYLAMP_TARGET);`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			route := strings.Replace(answering, "route(BUSYLAMP);", before, 1)
+			route = strings.Replace(route, `$du = "sip:127.0.0.1:" + $rU;`, `t_on_branch("HIS"); t_on_failure("MAIL"); t_set_fr(0, 300);
+	$avp(port) = $rU;
+	$du = "sip:127.0.0.1:9";`, 1)
+			p := run(t, script{modules: needed, route: route, events: `branch_route[HIS] {
+	route(BUSYLAMP_BRANCH);
+}
+failure_route[MAIL] {
+	$dlg_var(busylamp_callee) = "none";
+	$du = "sip:127.0.0.1:" + $avp(port);
+	t_on_branch("HIS");
+	t_on_reply("BUSYLAMP_REPLY");
+	t_relay();
+}`}.write(t))
+			c := p.listen(t)
+			p.anyCall(t)
+			c.expect(t, 0, "c alice none", "x")
+		})
+	}
+}
