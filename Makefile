@@ -15,7 +15,7 @@ build: ## bin/busylamp
 
 test: deps build ## everything: unit, real Kamailio, real calls (never skips)
 	go vet ./...
-	BUSYLAMP_E2E=1 go test -race -timeout 20m $$(go list ./... | grep -v /integration)
+	CGO_ENABLED=1 BUSYLAMP_E2E=1 go test -race -timeout 20m $$(go list ./... | grep -v /integration)
 	BUSYLAMP_E2E=1 go test -count=1 -p 1 -v -timeout 30m ./integration/...
 
 lint: ## golangci-lint, with the rule on imports

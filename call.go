@@ -89,6 +89,7 @@ func (e *Engine) setCall(p *proxy, c *call, ev CallEvent) {
 func (e *Engine) endCall(p *proxy, id DialogID, what string) {
 	if dropped := p.tombs.add(id, e.now); dropped {
 		e.stats.Overflow++
+		e.doubt(p, "too many calls ended lately")
 	}
 	c := p.calls[id]
 	if c == nil {
@@ -116,11 +117,15 @@ func (e *Engine) party(uri string, side Sides) *person {
 	}
 	who, err := e.cfg.Directory.Presentity(uri)
 	if err != nil {
-		e.stats.BadURI++
+		if e.stats.BadURI++; e.stats.BadURI == 1 {
+			e.note(false, "a party of a call cannot be a presentity (told once)", "uri", uri, err.Error())
+		}
 		return nil
 	}
 	if who == "" {
-		e.stats.Foreign++
+		if e.stats.Foreign++; e.stats.Foreign == 1 {
+			e.note(false, "a party of a call is in none of the configured domains (told once)", "uri", uri, "")
+		}
 		return nil
 	}
 	return e.person(who)

@@ -1,6 +1,9 @@
 package busylamp
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // State is what a source says of a presentity. The order is the default precedence,
 // strongest last: the fold takes the greatest.
@@ -28,6 +31,20 @@ func (s State) String() string {
 		return stateNames[s]
 	}
 	return stateNames[0]
+}
+
+// MarshalText gives the state's name.
+func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText takes a state's name; another text is an error.
+func (s *State) UnmarshalText(text []byte) error {
+	for i, name := range stateNames {
+		if name == string(text) {
+			*s = State(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is no state", text)
 }
 
 // Published reports whether a presence server is told of the state. The others are what

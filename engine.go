@@ -35,6 +35,8 @@ type PublisherConfig struct {
 	Name    string
 	Expires time.Duration // the lifetime to ask for: 600 s
 	Max     int           // requests outstanding at most: 256
+	// NoSentinel does without the refreshes that find a server which lost its table.
+	NoSentinel bool
 }
 
 // Engine is the core: a state machine whose inputs are method calls and time, and whose
@@ -63,6 +65,7 @@ type Work struct {
 	Lists   []ListWork
 	Details []DetailWork
 	Changes []Change
+	Notes   []Note
 }
 
 // PublishWork is a request for the publisher with an index in Config.Publishers.
@@ -125,7 +128,7 @@ func New(cfg Config) (*Engine, error) {
 	}
 	for i, p := range cfg.Publishers {
 		e.publishers = append(e.publishers, &publisher{name: p.Name, index: i,
-			expires: orElse(p.Expires, 600*time.Second), max: orElse(p.Max, 256)})
+			expires: orElse(p.Expires, 600*time.Second), max: orElse(p.Max, 256), sentinel: !p.NoSentinel})
 	}
 	return e, nil
 }
@@ -184,7 +187,7 @@ func (e *Engine) Disconnected(proxy int) {
 	p := e.proxies[proxy]
 	if p.connected {
 		p.connected, p.since = false, e.now
-		p.resync.inStep = false
+		p.resync.fallOut(e.now)
 	}
 }
 
@@ -269,14 +272,14 @@ func (e *Engine) Live() (n int) {
 // nowhere.
 func (e *Engine) plan(p *publication) {
 	k, wake := p.next(e.now)
+	to := urgent
+	if k == Refresh {
+		to = routine
+	}
 	switch {
-	case k != 0 && !p.queued:
-		p.queued = true
-		if k == Refresh {
-			p.publisher.routine.push(p)
-		} else {
-			p.publisher.urgent.push(p)
-		}
+	case k != 0 && to > p.waits: // a refresh that becomes a change overtakes the refreshes
+		p.waits = to
+		p.publisher.lanes[to].push(p)
 	case wake > 0:
 		e.wheel.set(&p.timer, wake)
 	}
@@ -294,12 +297,14 @@ func (e *Engine) dispatch() {
 		return
 	}
 	for _, pub := range e.publishers {
-		for pub.inFlight < pub.max && pub.urgent.len()+pub.routine.len() > 0 {
-			q := &pub.urgent
-			if q.len() == 0 {
-				q = &pub.routine
+		for pub.inFlight < pub.max && pub.waiting() > 0 {
+			from := urgent
+			if pub.lanes[urgent].len() == 0 {
+				from = routine
 			}
-			e.send(q.pop())
+			if p := pub.lanes[from].pop(); p.waits == from {
+				e.send(p)
+			}
 		}
 	}
 }
@@ -307,7 +312,7 @@ func (e *Engine) dispatch() {
 // send turns a publication's need into a request. The need is looked at anew, since it
 // may have gone or changed while it waited.
 func (e *Engine) send(p *publication) {
-	p.queued = false
+	p.waits = 0
 	k, _ := p.next(e.now)
 	if k == 0 {
 		e.plan(p)

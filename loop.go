@@ -13,13 +13,14 @@ type Loop struct {
 	engine     *Engine
 	proxies    []Proxy
 	publishers []Publisher
-	observe    func(Change)
+	observe    func([]Change, []Note)
 
 	mailbox  chan func(*Engine)
 	done     chan struct{}
 	began    time.Time
 	workers  sync.WaitGroup
 	work     context.Context
+	asking   []context.CancelFunc // the resync under way of each proxy
 	withdraw time.Duration
 }
 
@@ -34,7 +35,7 @@ const maxBatch = 256
 type LoopConfig struct {
 	Proxies    []Proxy
 	Publishers []Publisher
-	Observe    func(Change) // is called with every change of a presence; may be nil
+	Observe    func([]Change, []Note) // is told what people should read; may be nil
 	// Withdraw is how long Run may take at its end to remove what is published; 0 leaves
 	// it for the next life, see Records.
 	Withdraw time.Duration
@@ -46,7 +47,7 @@ const settleTime = time.Second
 // NewLoop returns a loop around an engine, which is the loop's from now on.
 func NewLoop(e *Engine, cfg LoopConfig) *Loop {
 	return &Loop{engine: e, proxies: cfg.Proxies, publishers: cfg.Publishers, observe: cfg.Observe,
-		withdraw: cfg.Withdraw, mailbox: make(chan func(*Engine), mailboxSize), done: make(chan struct{})}
+		withdraw: cfg.Withdraw, asking: make([]context.CancelFunc, len(cfg.Proxies)), mailbox: make(chan func(*Engine), mailboxSize), done: make(chan struct{})}
 }
 
 // ErrHandOver is the cause of a context that ends because another loop takes over: nothing
@@ -124,10 +125,8 @@ func (l *Loop) step(f func(*Engine)) {
 
 // perform carries out what the engine wants done.
 func (l *Loop) perform(w Work) {
-	for _, c := range w.Changes {
-		if l.observe != nil {
-			l.observe(c)
-		}
+	if l.observe != nil && len(w.Changes)+len(w.Notes) > 0 {
+		l.observe(w.Changes, w.Notes)
 	}
 	for _, p := range w.Publish {
 		l.workers.Go(func() {
@@ -136,15 +135,16 @@ func (l *Loop) perform(w Work) {
 		})
 	}
 	for _, w := range w.Lists {
-		l.workers.Go(func() { l.list(w) })
+		ctx, cancel := l.ask(w.Proxy, listTime)
+		l.workers.Go(func() { l.list(ctx, cancel, w) })
 	}
 	for _, w := range w.Details {
-		l.workers.Go(func() { l.details(w) })
+		ctx, cancel := l.ask(w.Proxy, resyncTimeout-listTime)
+		l.workers.Go(func() { l.details(ctx, cancel, w) })
 	}
 }
 
-func (l *Loop) list(w ListWork) {
-	ctx, cancel := context.WithTimeout(l.work, resyncTimeout/2)
+func (l *Loop) list(ctx context.Context, cancel context.CancelFunc, w ListWork) {
 	defer cancel()
 	listing, err := l.proxies[w.Proxy].List(ctx)
 	l.post(func(e *Engine) {
@@ -156,8 +156,7 @@ func (l *Loop) list(w ListWork) {
 	})
 }
 
-func (l *Loop) details(w DetailWork) {
-	ctx, cancel := context.WithTimeout(l.work, resyncTimeout/2)
+func (l *Loop) details(ctx context.Context, cancel context.CancelFunc, w DetailWork) {
 	defer cancel()
 	err := l.proxies[w.Proxy].Details(ctx, w.Wanted, func(events []CallEvent) {
 		l.post(func(e *Engine) { e.Detailed(w.Proxy, w.ID, events) })
@@ -171,6 +170,25 @@ func (l *Loop) details(w DetailWork) {
 	})
 }
 
+// listTime bounds a list: I8 has 30 s, and a proxy whose memory is too small for its
+// answer never gives one.
+const listTime = 25 * time.Second
+
+// ask returns the context of one half of a resync.
+func (l *Loop) ask(proxy int, atMost time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(l.work, atMost)
+	l.asking[proxy] = cancel
+	return ctx, cancel
+}
+
+// stopAsking ends a resync that is under way: what is asked belongs to a connection, or a
+// life of the proxy, that is over.
+func (l *Loop) stopAsking(proxy int) {
+	if cancel := l.asking[proxy]; cancel != nil {
+		cancel()
+	}
+}
+
 // post hands a message to the engine, unless the loop has ended.
 func (l *Loop) post(f func(*Engine)) {
 	select {
@@ -182,11 +200,13 @@ func (l *Loop) post(f func(*Engine)) {
 // Connected posts [Engine.Connected]. This and the following methods are for the adapters
 // of proxies; messages of one goroutine keep their order.
 func (l *Loop) Connected(proxy int, epoch string) {
-	l.post(func(e *Engine) { e.Connected(proxy, epoch) })
+	l.post(func(e *Engine) { l.stopAsking(proxy); e.Connected(proxy, epoch) })
 }
 
 // Disconnected posts [Engine.Disconnected].
-func (l *Loop) Disconnected(proxy int) { l.post(func(e *Engine) { e.Disconnected(proxy) }) }
+func (l *Loop) Disconnected(proxy int) {
+	l.post(func(e *Engine) { l.stopAsking(proxy); e.Disconnected(proxy) })
+}
 
 // Doubt posts [Engine.Doubt].
 func (l *Loop) Doubt(proxy int, why string) { l.post(func(e *Engine) { e.Doubt(proxy, why) }) }

@@ -56,7 +56,7 @@ func (e *Engine) forgetIdle(who *person) {
 	}
 	for i := range who.pubs {
 		p := &who.pubs[i]
-		if p.has != Unknown || p.outstanding != 0 || p.queued {
+		if p.has != Unknown || p.outstanding != 0 || p.waits != 0 {
 			return
 		}
 	}
@@ -115,6 +115,9 @@ func (e *Engine) refold(who *person, why reason) {
 	}
 	presence := fold(who.claims, e.now)
 	if presence.State == who.presence.State {
+		if presence.Source != "" {
+			who.presence.Source = presence.Source // another says the same now
+		}
 		return
 	}
 	if presence.Source == "" {

@@ -91,6 +91,7 @@ func (w *world) actions() map[string]func(*rapid.T) {
 			w.restart(func(DialogID) bool { return keep })
 		},
 		"resync":         func(*rapid.T) { w.stepResync(false) },
+		"reborn":         func(t *rapid.T) { w.reborn(func() bool { return rapid.Bool().Draw(t, "taken") }) },
 		"resync fails":   func(*rapid.T) { w.stepResync(true) },
 		"time":           func(t *rapid.T) { w.pass(time.Duration(rapid.IntRange(1, 30).Draw(t, "s"))*time.Second, false) },
 		"healthy":        w.serve(healthy),

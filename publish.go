@@ -26,10 +26,18 @@ type publication struct {
 	sentAt      time.Duration
 	attempts    uint8 // since the last success
 	outstanding Kind  // 0: nothing is outstanding
-	queued      bool  // waits for a free place at the publisher
+	waits       lane  // for a free place at the publisher
 	lastCode    int16
 	lastReason  string
 }
+
+// lane is where a publication waits for its turn.
+type lane uint8
+
+const (
+	routine lane = iota + 1 // refreshes
+	urgent                  // changes of state, which go first
+)
 
 // publisher is one presence server and the publications there.
 type publisher struct {
@@ -38,10 +46,12 @@ type publisher struct {
 	expires  time.Duration
 	max      int // requests outstanding at most
 	inFlight int
-	urgent   queue[*publication] // changes of state go before refreshes
-	routine  queue[*publication]
+	lanes    [urgent + 1]queue[*publication]
 
-	sentinelAt time.Duration // see sentinel.go
+	trouble    string        // what was last told of it, "" when it is well
+	troubleAt  time.Duration // when
+	sentinel   bool          // see sentinel.go
+	sentinelAt time.Duration
 	suspectAt  time.Duration
 	cursor     int // in Engine.people
 }
@@ -81,6 +91,7 @@ func (p *publication) next(now time.Duration) (k Kind, wake time.Duration) {
 const (
 	failedFirst, failedMost   = 500 * time.Millisecond, 20 * time.Second
 	refusedFirst, refusedMost = 30 * time.Second, time.Hour
+	refusedStuck              = time.Minute
 	// A server that grants more than this is asked again after it all the same.
 	maxServerExpires = 24 * time.Hour
 )
@@ -89,6 +100,7 @@ const (
 func (p *publication) settle(e *Engine, r Request, o Outcome) {
 	p.outstanding = 0
 	p.lastCode, p.lastReason = int16(o.Code), o.Reason
+	e.noteOutcome(p, r, o)
 	switch o.Result {
 	case Accepted:
 		p.accepted(e, r, o)
@@ -106,7 +118,11 @@ func (p *publication) settle(e *Engine, r Request, o Outcome) {
 	case Refused:
 		p.unsure = true
 		p.tries()
-		p.notBefore = e.now + e.spread(backoff(int(p.attempts), refusedFirst, refusedMost))
+		most := refusedMost
+		if p.has != Unknown && p.has != p.person.presence.State {
+			most = refusedStuck // a lamp shows what is not so
+		}
+		p.notBefore = e.now + e.spread(backoff(int(p.attempts), refusedFirst, most))
 	default:
 		p.unsure = true
 		p.tries()

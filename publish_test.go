@@ -145,7 +145,7 @@ func TestGone(t *testing.T) {
 	s := newScript(t)
 	s.busy(true)
 	s.settled(s.expect(Initial, ""), ok("t1", 600*time.Second))
-	s.pass(sentinelEvery + time.Second)
+	s.pass(sentinelAge + sentinelEvery)
 	s.settled(s.expect(Refresh, "t1"), gone)
 	s.settled(s.expect(Initial, ""), ok("t2", 600*time.Second)) // at once
 	s.busy(false)
@@ -258,7 +258,7 @@ func TestBareOK(t *testing.T) {
 	s := newScript(t)
 	s.busy(true)
 	s.settled(s.expect(Initial, ""), ok("", 0))
-	s.pass(sentinelEvery + time.Second)
+	s.pass(sentinelAge + sentinelEvery)
 	s.settled(s.expect(Initial, ""), ok("", 0))
 	s.busy(false)
 	s.settled(s.expect(Remove, ""), ok("", 0))

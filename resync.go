@@ -1,6 +1,9 @@
 package busylamp
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // resync is how a proxy's book is brought in line with the proxy's own list. At most one
 // is under way; whoever asks meanwhile gets another one after it, since the list that is
@@ -17,8 +20,9 @@ type resync struct {
 	rest    time.Duration // when to ask next at the soonest
 	tries   int
 
-	done   time.Duration // when the last one ended well, 0: none yet
-	inStep bool          // no resync is needed or under way since then
+	done    time.Duration // when the last one ended well, 0: none yet
+	inStep  bool          // no resync is needed or under way since then
+	doubtAt time.Duration // since when it is not in step
 }
 
 // resyncTimeout bounds one resync. It is below tombAge, so that no list outlives a
@@ -41,7 +45,7 @@ const (
 
 // doubt asks for a resync of a proxy.
 func (e *Engine) doubt(p *proxy, why string) {
-	p.resync.inStep = false
+	p.resync.fallOut(e.now)
 	p.resync.wanted, p.resync.why = true, why
 	e.askList(p)
 }
@@ -112,6 +116,9 @@ func (e *Engine) resynced(p *proxy, id uint64) {
 		e.release(p, c, "call of the proxy's former life")
 	}
 	p.former = nil
+	if r.tries > 0 {
+		e.note(false, "the proxy answers again", "proxy", p.name, "")
+	}
 	r.running, r.tries, r.done = false, 0, max(e.now, 1)
 	r.inStep = !r.wanted
 	r.at = e.now + e.spread(e.cfg.Audit)
@@ -129,6 +136,9 @@ func (e *Engine) resyncFailed(p *proxy, id uint64, why string) {
 		return
 	}
 	e.stats.ResyncsFailed++
+	if r.tries == 0 {
+		e.note(true, "cannot ask the proxy for its calls; nobody is cleared until it answers", "proxy", p.name, why)
+	}
 	r.running, r.wanted, r.why = false, true, "retry: "+why
 	r.tries++
 	r.rest = e.now + e.spread(backoff(r.tries, time.Second, 15*time.Second))
@@ -137,10 +147,10 @@ func (e *Engine) resyncFailed(p *proxy, id uint64, why string) {
 // tickProxy lets time pass for one proxy.
 func (e *Engine) tickProxy(p *proxy) {
 	p.tombs.sweep(e.now - tombAge)
+	if !p.resync.inStep && e.now-p.resync.doubtAt >= e.cfg.Hold {
+		e.forgetDoubtful(p)
+	}
 	if !p.connected {
-		if e.now-p.since >= e.cfg.Hold && len(p.calls)+len(p.former) > 0 {
-			e.forget(p, "proxy unreachable for too long")
-		}
 		return
 	}
 	if r := &p.resync; !r.wanted && !r.running && e.now >= r.at {
@@ -149,15 +159,31 @@ func (e *Engine) tickProxy(p *proxy) {
 	e.askList(p)
 }
 
-// forget releases all calls of a proxy.
-func (e *Engine) forget(p *proxy, why string) {
-	for _, c := range p.calls {
-		e.release(p, c, why)
+// fallOut notes since when a proxy's book is in doubt.
+func (r *resync) fallOut(now time.Duration) {
+	if r.inStep {
+		r.inStep, r.doubtAt = false, now
 	}
+}
+
+// forgetDoubtful releases the calls that have been in doubt for too long, because the
+// proxy cannot be asked: those that began before the doubt did.
+func (e *Engine) forgetDoubtful(p *proxy) {
+	n := len(p.former)
 	for _, c := range p.former {
-		e.release(p, c, why)
+		e.release(p, c, "proxy not heard for too long")
 	}
-	p.calls, p.former = make(map[DialogID]*call), nil
+	p.former = nil
+	for _, c := range p.calls {
+		if c.since <= p.resync.doubtAt {
+			n++
+			e.endCall(p, c.dialog, "proxy not heard for too long")
+		}
+	}
+	p.resync.doubtAt = e.now
+	if n > 0 {
+		e.note(true, "calls released: the proxy could not be asked about them for too long", "proxy", p.name, fmt.Sprint(n, " calls"))
+	}
 }
 
 // newLife makes a proxy's calls those of a former life and begins with an empty book.

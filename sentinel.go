@@ -13,6 +13,7 @@ import "time"
 
 const (
 	sentinelEvery  = 5 * time.Second
+	sentinelAge    = 15 * time.Second // no publication is proven more often
 	suspicionEvery = 15 * time.Second
 	suspects       = 4    // refreshed for each unexpected 412
 	sentinelSample = 64   // the sentinel is the oldest of so many
@@ -25,8 +26,11 @@ func (e *Engine) tickPublisher(pub *publisher) {
 		return
 	}
 	pub.sentinelAt = e.now + sentinelEvery
+	if !pub.sentinel {
+		return
+	}
 	var oldest *publication
-	e.scan(pub, sentinelSample, e.now-sentinelEvery, func(p *publication) {
+	e.scan(pub, sentinelSample, e.now-sentinelAge, func(p *publication) {
 		if oldest == nil || p.sentAt < oldest.sentAt {
 			oldest = p
 		}
@@ -61,7 +65,7 @@ func (e *Engine) scan(pub *publisher, n int, before time.Duration, f func(*publi
 		}
 		p := &e.people[pub.cursor].pubs[pub.index]
 		pub.cursor++
-		if p.has != Unknown && p.outstanding == 0 && !p.queued && p.sentAt <= before {
+		if p.has != Unknown && p.outstanding == 0 && p.waits == 0 && p.sentAt <= before {
 			f(p)
 			n--
 		}

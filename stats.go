@@ -31,7 +31,7 @@ func (e *Engine) Stats() Stats {
 	s.People = len(e.people)
 	for _, p := range e.publishers {
 		s.InFlight = append(s.InFlight, p.inFlight)
-		s.Waiting = append(s.Waiting, p.urgent.len()+p.routine.len())
+		s.Waiting = append(s.Waiting, p.waiting())
 	}
 	return s
 }

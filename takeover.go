@@ -12,6 +12,7 @@ type Record struct {
 	Expires    time.Duration // when the server lets it go
 	Refresh    time.Duration // when it is to be refreshed
 	Unsure     bool          // its last request was not answered
+	Clear      bool          // it was to be removed: its presentity is free
 }
 
 // sourceTakeover is the claim that holds a taken over publication until the proxies have
@@ -28,15 +29,16 @@ func (e *Engine) Records() []Record {
 				continue
 			}
 			out = append(out, Record{Publisher: p.publisher.name, Presentity: who.uri, Tag: p.tag, State: p.has,
-				Expires: p.expires, Refresh: p.refreshAt, Unsure: p.unsure || p.outstanding != 0})
+				Expires: p.expires, Refresh: p.refreshAt, Unsure: p.unsure || p.outstanding != 0,
+				Clear: !who.presence.State.Published()})
 		}
 	}
 	return out
 }
 
 // TakeOver begins with the publications of an earlier life. Each is held by a claim of
-// its own, which ends when every proxy has been compared (in doubt, stay busy), or with
-// the publication.
+// its own, which ends when every proxy has been compared (in doubt, stay busy), or after
+// Config.Hold.
 func (e *Engine) TakeOver(records []Record) {
 	byName := make(map[string]int, len(e.publishers))
 	for i, p := range e.publishers {
@@ -50,7 +52,10 @@ func (e *Engine) TakeOver(records []Record) {
 		who := e.person(r.Presentity)
 		p := &who.pubs[i]
 		p.tag, p.has, p.unsure, p.expires, p.refreshAt = r.Tag, r.State, r.Unsure, r.Expires, min(r.Refresh, r.Expires)
-		e.claim(who, Claim{Source: sourceTakeover, State: r.State, Since: e.now, Until: r.Expires}, reason{what: "taken over"})
+		if !r.Clear {
+			until := max(r.Expires, e.now+e.cfg.Hold)
+			e.claim(who, Claim{Source: sourceTakeover, State: r.State, Since: e.now, Until: until}, reason{what: "taken over"})
+		}
 		e.plan(p)
 	}
 	e.takeover = true

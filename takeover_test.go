@@ -51,11 +51,14 @@ func (s *script) list2(proxy int, epoch string, live ...uint32) {
 	s.collect()
 }
 
-// A proxy that never answers does not hold a lamp for longer than its publication lives.
+// A proxy that never answers holds a lamp for Config.Hold, and not for longer.
 func TestTakeOverEnds(t *testing.T) {
 	s := newScript(t)
 	s.e.TakeOver([]Record{{Publisher: "s", Presentity: userA, Tag: "a1", State: OnThePhone, Expires: 100 * time.Second, Refresh: 90 * time.Second}})
-	for s.now < 5*time.Minute {
+	for s.now < 70*time.Minute {
+		if s.now == 59*time.Minute && s.e.Live() != 1 {
+			t.Error("let go too soon")
+		}
 		for _, r := range s.out {
 			s.out = nil
 			s.settled(r, ok("a2", 600*time.Second))
@@ -86,4 +89,18 @@ func TestRecordsRoundTrip(t *testing.T) {
 	if r := next.out[len(next.out)-1]; r.Kind != Remove || r.Tag != "t1" {
 		t.Errorf("sent %+v", r)
 	}
+}
+
+// What was to be removed is removed by the next life, and nobody is lit again for it.
+func TestTakeOverOfARemoval(t *testing.T) {
+	s := newScript(t)
+	s.busy(true)
+	s.settled(s.expect(Initial, ""), ok("t1", 600*time.Second))
+	s.busy(false)
+	s.settled(s.expect(Remove, "t1"), failure)
+	next := newScript(t)
+	next.e.TakeOver(s.e.Records())
+	next.collect()
+	next.settled(next.expect(Remove, "t1"), gone)
+	next.quiet(time.Minute)
 }

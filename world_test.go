@@ -12,8 +12,9 @@ import (
 // can be held up, shuffled, doubled and lost, and presence servers that can fail in every
 // way that RFC 3903 allows. It knows the truth and compares.
 type world struct {
-	t *rapid.T
-	e *Engine
+	t   *rapid.T
+	e   *Engine
+	cfg Config
 
 	now       time.Duration
 	proxy     simProxy
@@ -77,11 +78,39 @@ func newWorld(t *rapid.T, publishers int) *world {
 		cfg.Publishers = append(cfg.Publishers, PublisherConfig{Name: fmt.Sprint("s", i), Max: 4})
 		w.servers = append(w.servers, &simServer{entries: map[Presentity]map[string]simEntry{}})
 	}
-	var err error
-	if w.e, err = New(cfg); err != nil {
-		t.Fatal(err)
-	}
+	w.cfg = cfg
+	w.begin()
 	return w
+}
+
+// begin gives the sidecar a new life.
+func (w *world) begin() {
+	var err error
+	if w.e, err = New(w.cfg); err != nil {
+		w.t.Fatal(err)
+	}
+	w.e.Advance(w.now)
+	w.e.Take()
+}
+
+// reborn ends the sidecar's life cleanly and begins the next one, which takes over. What
+// was outstanding is cut off: the server may have taken it or not.
+func (w *world) reborn(taken func() bool) {
+	for len(w.requests) > 0 {
+		how := silent
+		if taken() {
+			how = answerLost
+		}
+		w.answer(0, how)
+	}
+	records := w.e.Records()
+	w.known, w.lists, w.details = map[int]bool{}, nil, nil
+	w.wire, w.delivered, w.lost = nil, nil, false
+	w.begin()
+	w.e.TakeOver(records)
+	if w.connected {
+		w.connect()
+	}
 }
 
 // settle collects the engine's work and checks what must hold at every moment.

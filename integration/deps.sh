@@ -1,9 +1,10 @@
 #!/bin/sh
-# Installs what the tests and the demo need beside Go: Kamailio and sipp, from Debian.
+# Installs what the tests and the demo need beside Go, from Debian: Kamailio and sipp, and a C
+# compiler for the race detector.
 # Says what it will do, asks on a terminal, and starts no service.
 set -eu
 
-packages="kamailio kamailio-extra-modules kamailio-presence-modules sip-tester libxml2-utils"
+packages="gcc libc6-dev kamailio kamailio-extra-modules kamailio-presence-modules sip-tester libxml2-utils"
 
 missing=""
 for p in $packages; do

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/busylamp/busylamp"
 )
@@ -72,7 +73,12 @@ func stageOf(state int) busylamp.Stage {
 	}
 }
 
+// epochTime bounds the smallest of questions.
+const epochTime = 5 * time.Second
+
 func (t *Truth) epoch(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, epochTime)
+	defer cancel()
 	var reply struct{ Item struct{ Value string } }
 	if err := t.rpc.call(ctx, &reply, "htable.get", "busylamp", "epoch"); err != nil {
 		return "", err

@@ -100,6 +100,12 @@ func (s *stream) write() {
 	}
 }
 
+// silence is how long a connection may say nothing while a request waits. TCP itself would
+// take up to a quarter of an hour to notice that there is nobody at the other end.
+var silence = 10 * time.Second // a test shortens it
+
+var errSilent = errors.New("nothing heard for too long")
+
 // overTCP is a non-INVITE client transaction over TCP (RFC 3261 section 17.1.2).
 func (p *path) overTCP(ctx context.Context, req *sip.Request, branch string, answers <-chan *sip.Response) (*sip.Response, error) {
 	s, err := p.connect(ctx)
@@ -108,10 +114,19 @@ func (p *path) overTCP(ctx context.Context, req *sip.Request, branch string, ans
 	}
 	out, data := s.out, stamp(req, "TCP", s.LocalAddr().(*net.TCPAddr).AddrPort(), branch)
 	heard := s.heard.Load()
+	silent := time.NewTimer(silence)
+	defer silent.Stop()
 	for {
 		select {
 		case out <- data:
 			out = nil // written once
+		case <-silent.C:
+			if now := s.heard.Load(); now != heard {
+				heard = now
+				silent.Reset(silence)
+			} else {
+				s.end(errSilent)
+			}
 		case res := <-answers:
 			if !res.IsProvisional() {
 				return res, nil
@@ -124,8 +139,6 @@ func (p *path) overTCP(ctx context.Context, req *sip.Request, branch string, ans
 			}
 			return nil, fmt.Errorf("connection to %s lost: %w", p.addr, s.why)
 		case <-ctx.Done():
-			// TCP itself would take up to a quarter of an hour to notice that there is
-			// nobody any more at the other end.
 			if err = unanswered(ctx); errors.Is(err, errNoAnswer) && s.heard.Load() == heard {
 				s.end(err)
 			}

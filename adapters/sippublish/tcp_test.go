@@ -231,3 +231,28 @@ func TestCanceledConnecting(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 }
+
+// TestSilentConnection: a connection over which nothing comes while a request waits is
+// given up long before the request's own time, and the next request has a new one.
+func TestSilentConnection(t *testing.T) {
+	old := silence
+	silence = 200 * time.Millisecond
+	t.Cleanup(func() { silence = old })
+	var awake atomic.Bool
+	srv := newResponder(t, "tcp", "127.0.0.1:0", func(c call) {
+		if awake.Load() {
+			c.accept("t1")
+		}
+	})
+	p := newPublisher(t, srv.addr(), "tcp")
+	began := time.Now()
+	o := p.Publish(context.Background(), initial)
+	if o.Result != busylamp.Failed || !strings.Contains(o.Reason, "nothing heard") || time.Since(began) > patience/2 {
+		t.Errorf("%+v after %v", o, time.Since(began))
+	}
+	awake.Store(true)
+	accepted(t, p, initial)
+	if n := srv.connections(); n != 2 {
+		t.Errorf("%d connections", n)
+	}
+}

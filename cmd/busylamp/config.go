@@ -37,13 +37,14 @@ type proxyConfig struct {
 // publisherConfig is one presence server.
 type publisherConfig struct {
 	Name           string        `koanf:"name"`
-	Server         string        `koanf:"server"`                                 // sip:host[:port][;transport=udp|tcp]
-	Profile        string        `koanf:"profile" oneof:"rpid,audiocodes"`        // the format of the document
-	Expires        time.Duration `koanf:"expires" min:"10s" max:"24h"`            // lifetime of a publication
-	TupleID        string        `koanf:"tuple_id"`                               // the PIDF tuple's id, "" for the profile's own
-	RefreshBody    string        `koanf:"refresh_body" oneof:"auto,always,never"` // whether a refresh repeats the document
-	Timeout        time.Duration `koanf:"timeout" min:"1s" max:"5m"`              // of one request
-	MaxOutstanding int           `koanf:"max_outstanding" min:"1" max:"4096"`     // requests at a time
+	Server         string        `koanf:"server"`                                   // sip:host[:port][;transport=udp|tcp]
+	Profile        string        `koanf:"profile" oneof:"rpid,audiocodes"`          // the format of the document
+	Expires        time.Duration `koanf:"expires" min:"10s" max:"24h"`              // lifetime of a publication
+	TupleID        string        `koanf:"tuple_id"`                                 // the PIDF tuple's id, "" for the profile's own
+	RefreshBody    string        `koanf:"refresh_body" oneof:"auto,always,never"`   // whether a refresh repeats the document
+	Sentinel       string        `koanf:"sentinel" oneof:"auto,on,off" false:"off"` // whether a server that lost its table is looked for
+	Timeout        time.Duration `koanf:"timeout" min:"1s" max:"5m"`                // of one request
+	MaxOutstanding int           `koanf:"max_outstanding" min:"1" max:"4096"`       // requests at a time
 }
 
 // logConfig says what is logged to standard error, and how.
@@ -72,6 +73,7 @@ func defaultPublisher() publisherConfig {
 		Profile:        "rpid",
 		Expires:        600 * time.Second,
 		RefreshBody:    "auto",
+		Sentinel:       "auto",
 		Timeout:        32 * time.Second, // RFC 3261's timer F
 		MaxOutstanding: 256,
 	}
@@ -82,6 +84,12 @@ func defaultPublisher() publisherConfig {
 // publ_cache 2) then forgets the one it has, and shows the user free.
 func (p publisherConfig) repeatsBody() bool {
 	return p.RefreshBody == "always" || p.RefreshBody == "auto" && p.Profile == "rpid"
+}
+
+// hasSentinel tells whether publications are refreshed now and then to see that the server
+// still has them. AudioCodes' devices do not.
+func (p publisherConfig) hasSentinel() bool {
+	return p.Sentinel == "on" || p.Sentinel == "auto" && p.Profile == "rpid"
 }
 
 // summary counts what is configured, for people.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // newLogger returns a logger as configured.
@@ -74,8 +75,11 @@ func (l *logWriter) write(line []byte) {
 	}
 }
 
-// close writes what waits. What is logged after it is lost.
+// close writes what waits, unless nobody reads. What is logged after it is lost.
 func (l *logWriter) close() {
 	l.closing.Do(func() { close(l.closed) })
-	<-l.done
+	select {
+	case <-l.done:
+	case <-time.After(time.Second):
+	}
 }

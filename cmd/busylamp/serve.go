@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -37,43 +38,51 @@ func serve(path string, environ []string, stderr io.Writer) int {
 	stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
 
-	records, err := openState(cfg.State, log)
+	state, err := openState(cfg.State)
 	if err != nil {
 		fmt.Fprintf(stderr, "%s: %v\n", path, err)
 		return 1
 	}
+	defer state.close()
+	records := state.take(cfg.servers(), log)
 	log.Info("busylamp starts", "version", version, "config", path, "proxies", len(cfg.Kamailio),
 		"publishers", len(cfg.Publishers), "domains", len(cfg.Domains), "taken over", len(records))
 	var before *config // to go back to, if the reloaded configuration cannot run
 	for {
 		next, left, err := serveOnce(stop, hangup, cfg, path, environ, log, records)
-		switch {
-		case err != nil && before != nil:
+		if err != nil && before != nil {
 			log.Error("cannot run with the reloaded configuration; going back to the old one", "error", err)
 			cfg, before = *before, nil
 			continue
-		case err != nil:
-			fmt.Fprintf(stderr, "%s: %v\n", path, err)
-			return 1
-		case next == nil:
-			return leave(cfg, left, log)
 		}
-		before = &cfg
-		cfg, records = *next, left
+		if next == nil {
+			return leave(state, cfg, left, err, path, log, stderr)
+		}
+		old := cfg
+		cfg, before, records = *next, &old, left
+		if cfg.State != old.State {
+			log.Warn("state: a new directory is used after a restart", "directory", cfg.State)
+			cfg.State = old.State
+		}
 		log = newLogger(cfg.Log, out)
 		log.Info("configuration reloaded", "config", path, "taken over", len(records))
 	}
 }
 
-// leave ends the sidecar for good.
-func leave(cfg config, records []busylamp.Record, log *slog.Logger) int {
-	if len(records) > 0 && cfg.OnStop != "withdraw" {
-		if err := writeState(cfg.State, records); err != nil {
-			log.Error("what is published could not be kept for the next start; it lapses by itself", "error", err)
-			return 1
-		}
+// leave ends the sidecar for good, and keeps what is still published for the next start.
+func leave(state *stateDir, cfg config, records []busylamp.Record, failed error, path string, log *slog.Logger, stderr io.Writer) int {
+	if err := state.write(records, cfg.servers()); err != nil {
+		log.Error("what is published could not be kept for the next start; it lapses by itself", "error", err)
+		failed = errors.Join(failed, err)
+	}
+	if n := len(records); n > 0 && cfg.OnStop == "withdraw" {
+		log.Warn("not everything could be withdrawn; the next start will try again", "published", n)
 	}
 	log.Info("busylamp stopped", "published", len(records))
+	if failed != nil {
+		fmt.Fprintf(stderr, "%s: %v\n", path, failed)
+		return 1
+	}
 	return 0
 }
 
@@ -93,12 +102,12 @@ func serveOnce(stop context.Context, hangup <-chan os.Signal, cfg config, path s
 	log *slog.Logger, records []busylamp.Record) (*config, []busylamp.Record, error) {
 	s, err := newSidecar(cfg, log, records)
 	if err != nil {
-		return nil, nil, err
+		return nil, records, err
 	}
 	defer s.close()
 	admin, err := s.listen()
 	if err != nil {
-		return nil, nil, fmt.Errorf("admin: %w", err)
+		return nil, records, fmt.Errorf("admin: %w", err)
 	}
 	ctx, cancel := context.WithCancelCause(stop)
 	defer cancel(nil)
@@ -110,11 +119,11 @@ func serveOnce(stop context.Context, hangup <-chan os.Signal, cfg config, path s
 		}
 	}()
 	s.run(ctx, admin)
-	var next *config
-	if stop.Err() == nil {
-		next = <-reloaded
+	if stop.Err() != nil {
+		return nil, s.loop.Records(), nil
 	}
-	return next, s.loop.Records(), nil
+	next := <-reloaded
+	return next, s.withdrawFromOthers(s.loop.Records(), next.servers()), nil
 }
 
 // awaitReload returns the configuration that the first SIGHUP with a good one brings, nil
@@ -145,7 +154,7 @@ func newSidecar(cfg config, log *slog.Logger, records []busylamp.Record) (*sidec
 		Seed:      rand.Uint64(),
 		Sides:     map[string]busylamp.Sides{"caller": busylamp.SideCaller, "callee": busylamp.SideCallee}[cfg.Sides],
 	}
-	loop := busylamp.LoopConfig{Observe: s.changed}
+	loop := busylamp.LoopConfig{Observe: s.tell}
 	if cfg.OnStop == "withdraw" {
 		loop.Withdraw = withdrawTime
 	}
@@ -169,7 +178,7 @@ func newSidecar(cfg config, log *slog.Logger, records []busylamp.Record) (*sidec
 		}
 		s.publishers = append(s.publishers, pub)
 		engine.Publishers = append(engine.Publishers,
-			busylamp.PublisherConfig{Name: p.Name, Expires: p.Expires, Max: p.MaxOutstanding})
+			busylamp.PublisherConfig{Name: p.Name, Expires: p.Expires, Max: p.MaxOutstanding, NoSentinel: !p.hasSentinel()})
 		loop.Publishers = append(loop.Publishers, pub)
 	}
 	e, err := busylamp.New(engine)
@@ -204,7 +213,43 @@ func (s *sidecar) close() {
 	}
 }
 
-// changed logs a change of a presence: the one line that people look for.
-func (s *sidecar) changed(c busylamp.Change) {
-	s.log.Info("presence", "presentity", c.Presentity, "old", c.Old.State, "new", c.New.State, "why", c.Why())
+// tell logs what people should read: above all the changes of a presence.
+func (s *sidecar) tell(changes []busylamp.Change, notes []busylamp.Note) {
+	for _, c := range changes {
+		s.log.Info("presence", "presentity", c.Presentity, "old", c.Old.State, "new", c.New.State, "why", c.Why())
+	}
+	for _, n := range notes {
+		level := slog.LevelInfo
+		if n.Warning {
+			level = slog.LevelWarn
+		}
+		s.log.Log(context.Background(), level, n.What, n.Kind, n.Name, "explanation", n.Explanation)
+	}
+}
+
+// withdrawFromOthers removes what is published at servers that the next configuration does
+// not have, as far as that can be done in a moment, and returns the rest.
+func (s *sidecar) withdrawFromOthers(records []busylamp.Record, next map[string]string) (kept []busylamp.Record) {
+	ctx, cancel := context.WithTimeout(context.Background(), withdrawTime)
+	defer cancel()
+	var workers sync.WaitGroup
+	places := make(chan struct{}, defaultPublisher().MaxOutstanding)
+	mine := s.cfg.servers()
+	for _, r := range records {
+		if next[r.Publisher] == mine[r.Publisher] {
+			kept = append(kept, r)
+			continue
+		}
+		for i, p := range s.cfg.Publishers {
+			if p.Name == r.Publisher {
+				places <- struct{}{}
+				workers.Go(func() {
+					s.publishers[i].Publish(ctx, busylamp.Request{Kind: busylamp.Remove, Presentity: r.Presentity, Tag: r.Tag})
+					<-places
+				})
+			}
+		}
+	}
+	workers.Wait()
+	return kept
 }

@@ -1,0 +1,43 @@
+package busylamp
+
+import (
+	"fmt"
+	"time"
+)
+
+// Note is something that an operator should know of, told when it begins and when it ends
+// and not in between.
+type Note struct {
+	Warning     bool
+	What        string
+	Kind, Name  string // of what it is about: "proxy" or "publisher" and its name
+	Explanation string // "" for none
+}
+
+// noteEvery is the shortest time between two notes of one publisher's troubles.
+const noteEvery = 10 * time.Second
+
+func (e *Engine) note(warning bool, what, kind, name, explanation string) {
+	e.out.Notes = append(e.out.Notes, Note{Warning: warning, What: what, Kind: kind, Name: name, Explanation: explanation})
+}
+
+// noteOutcome tells of a publisher's failures: the first, other ones, and their end.
+func (e *Engine) noteOutcome(p *publication, r Request, o Outcome) {
+	pub := p.publisher
+	if o.Result == Accepted || o.Result == Gone {
+		if pub.trouble != "" && e.now-pub.troubleAt >= noteEvery {
+			pub.trouble, pub.troubleAt = "", e.now
+			e.note(false, "the presence server accepts again", "publisher", pub.name, "")
+		}
+		return
+	}
+	trouble := fmt.Sprintf("%v %d %s", o.Result, o.Code, o.Reason)
+	if trouble == pub.trouble || pub.trouble != "" && e.now-pub.troubleAt < noteEvery {
+		return
+	}
+	pub.trouble, pub.troubleAt = trouble, e.now
+	e.note(true, "a PUBLISH was not accepted; it will be tried again", "publisher", pub.name,
+		fmt.Sprintf("%v of %s: %s", r.Kind, r.Presentity, trouble))
+}
+
+func (p *publisher) waiting() int { return p.lanes[routine].len() + p.lanes[urgent].len() }
