@@ -1,6 +1,7 @@
 package busylamp
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -79,5 +80,113 @@ func TestWhoIsNobody(t *testing.T) {
 	st := s.e.Stats()
 	if st.People != 0 || st.Calls != 5 || st.BadURI != 2 || st.Foreign != 1 {
 		t.Errorf("%+v", st)
+	}
+}
+
+func TestCallsOf(t *testing.T) {
+	s := newScript(t)
+	s.e.Calls(1, []CallEvent{{Dialog: DialogID{3, 4}, Stage: Confirmed, Caller: string(userA), CallID: "x@y"}})
+	calls := s.e.CallsOf(userA, 10)
+	if len(calls) != 1 || calls[0] != (CallView{Proxy: "p2", Dialog: DialogID{3, 4}, CallID: "x@y", Stage: Confirmed}) {
+		t.Errorf("%+v", calls)
+	}
+	if calls = s.e.CallsOf(userB, 10); calls != nil {
+		t.Errorf("%+v", calls)
+	}
+}
+
+// Trouble is told when it begins and when it ends, and not in between.
+func TestNotes(t *testing.T) {
+	s := newScript(t)
+	s.e.Connected(0, "1")
+	s.busy(true)
+	var told []string
+	tell := func() {
+		work := s.e.Take()
+		for _, n := range work.Notes {
+			told = append(told, n.Kind+": "+n.What)
+		}
+		for _, p := range work.Publish {
+			s.out = append(s.out, p.Request)
+		}
+		s.lists = append(s.lists, work.Lists...)
+	}
+	for i := range 400 {
+		for _, r := range s.out {
+			s.out = nil
+			if i < 20 {
+				s.e.Settled(r, refusal)
+			} else {
+				s.e.Settled(r, ok("t", time.Minute))
+			}
+		}
+		for _, l := range s.lists {
+			s.lists = nil
+			if i < 20 {
+				s.e.ResyncFailed(l.Proxy, l.ID, "no answer")
+			} else {
+				s.e.Listed(l.Proxy, l.ID, Listing{Epoch: "1"})
+				s.e.Resynced(l.Proxy, l.ID)
+			}
+		}
+		s.now += 15 * time.Second
+		s.e.Advance(s.now)
+		tell()
+	}
+	want := []string{"proxy: cannot ask the proxy for its calls; nobody is cleared until it answers",
+		"publisher: a PUBLISH was not accepted; it will be tried again",
+		"proxy: the proxy answers again", "publisher: the presence server accepts again"}
+	slices.Sort(told)
+	slices.Sort(want)
+	if !slices.Equal(told, want) {
+		t.Errorf("told %q", told)
+	}
+}
+
+// With only JSON-RPC failing, calls in doubt are released after Config.Hold.
+func TestHoldWithoutRPC(t *testing.T) {
+	s := newScript(t)
+	s.e.Connected(0, "1")
+	s.list("1")
+	s.start(1)
+	s.e.Disconnected(0)
+	s.e.Connected(0, "2") // call 1 is of a former life, and nobody says whether it lives on
+	s.pass(59 * time.Minute)
+	s.wantLit("1", "held")
+	s.start(2)
+	s.pass(2 * time.Minute)
+	s.wantLit("2", "released")
+}
+
+// A removal does not wait behind refreshes.
+func TestRemovalOvertakes(t *testing.T) {
+	e, err := New(Config{Proxies: []string{"p"}, Directory: testDirectory{}, Sides: SideCaller,
+		Publishers: []PublisherConfig{{Name: "s", Max: 1}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sent []Request
+	collect := func() {
+		for _, p := range e.Take().Publish {
+			sent = append(sent, p.Request)
+		}
+	}
+	for i := range 10 {
+		e.Calls(0, []CallEvent{{Dialog: DialogID{1, uint32(i)}, Stage: Confirmed, Caller: user(i)}})
+		collect()
+		e.Settled(sent[len(sent)-1], ok("t", 100*time.Second))
+	}
+	e.Advance(90 * time.Second) // all refreshes are due, one is outstanding
+	collect()
+	refreshing := sent[len(sent)-1]
+	last := 9
+	if refreshing.Presentity == Presentity(user(9)) {
+		last = 8
+	}
+	e.Calls(0, []CallEvent{{Dialog: DialogID{1, uint32(last)}, Stage: Ended}})
+	e.Settled(refreshing, ok("t", 100*time.Second))
+	collect()
+	if r := sent[len(sent)-1]; r.Kind != Remove || r.Presentity != Presentity(user(last)) {
+		t.Errorf("after the outstanding one: %v of %s", r.Kind, r.Presentity)
 	}
 }

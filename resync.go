@@ -121,10 +121,11 @@ func (e *Engine) resynced(p *proxy, id uint64) {
 	}
 	r.running, r.tries, r.done = false, 0, max(e.now, 1)
 	r.inStep = !r.wanted
-	r.at = e.now + e.spread(e.cfg.Audit)
-	// A proxy that loses events all the time is not asked all the time: as long as it
-	// took, so long it is left alone.
-	r.rest = e.now + min(max(e.now-r.began, resyncRest), 10*time.Second)
+	// A proxy that takes long is audited seldom, and one that loses events all the time is
+	// not asked all the time: as long as it took, so long it is left alone.
+	took := e.now - r.began
+	r.at = e.now + e.spread(max(e.cfg.Audit, 100*took))
+	r.rest = e.now + min(max(took, resyncRest), 10*time.Second)
 	e.endTakeover()
 	e.askList(p)
 }

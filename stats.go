@@ -86,6 +86,39 @@ func (e *Engine) View(uri Presentity) (View, bool) {
 	return e.view(who), true
 }
 
+// CallView is one call for people to look at.
+type CallView struct {
+	Proxy  string
+	Dialog DialogID
+	CallID string
+	Stage  Stage
+	Age    time.Duration // since we learned of the stage
+}
+
+// CallsOf returns up to limit calls of one presentity. It looks at all calls: it is for
+// people who ask why a lamp is lit.
+func (e *Engine) CallsOf(uri Presentity, limit int) []CallView {
+	who := e.byURI[uri]
+	if who == nil || who.confirmed+who.early == 0 {
+		return nil
+	}
+	var out []CallView
+	look := func(p *proxy, c *call) {
+		if len(out) < limit && (c.caller == who || c.callee == who) {
+			out = append(out, CallView{Proxy: p.name, Dialog: c.dialog, CallID: c.callID, Stage: c.stage, Age: e.now - c.since})
+		}
+	}
+	for _, p := range e.proxies {
+		for _, c := range p.former {
+			look(p, c)
+		}
+		for _, c := range p.calls {
+			look(p, c)
+		}
+	}
+	return out
+}
+
 // Views returns up to limit presentities from a place on. Places shift as people come
 // and go: it is for looking, not for counting.
 func (e *Engine) Views(from, limit int) []View {

@@ -108,6 +108,9 @@ func (s *sidecar) readyz(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprint(w, text)
 }
 
+// maxCalls bounds the calls that are told of one presentity.
+const maxCalls = 20
+
 // maxListed bounds the presentities of one answer.
 const maxListed = 10_000
 
@@ -115,6 +118,7 @@ const maxListed = 10_000
 // ?presentity=.
 func (s *sidecar) presentities(w http.ResponseWriter, r *http.Request) {
 	var views []busylamp.View
+	var calls []busylamp.CallView
 	total := 0
 	q := r.URL.Query()
 	ask := func(e *busylamp.Engine) {
@@ -130,7 +134,7 @@ func (s *sidecar) presentities(w http.ResponseWriter, r *http.Request) {
 		ask = func(e *busylamp.Engine) {
 			total = e.Stats().People
 			if v, ok := e.View(p); ok {
-				views = append(views, v)
+				views, calls = append(views, v), e.CallsOf(p, maxCalls)
 			}
 		}
 	}
@@ -142,6 +146,11 @@ func (s *sidecar) presentities(w http.ResponseWriter, r *http.Request) {
 	out := presentityList{Total: total, Presentities: make([]presentityJSON, 0, len(views))}
 	for _, v := range views {
 		out.Presentities = append(out.Presentities, newPresentityJSON(v, now))
+	}
+	for _, c := range calls {
+		p := &out.Presentities[0]
+		p.InCalls = append(p.InCalls, callJSON{Proxy: c.Proxy, Dialog: c.Dialog.String(), CallID: c.CallID,
+			Stage: c.Stage.String(), Since: now.Add(-c.Age).Round(time.Millisecond)})
 	}
 	writeJSON(w, out)
 }
@@ -193,7 +202,16 @@ type presentityJSON struct {
 	Since        time.Time         `json:"since"`
 	Calls        int               `json:"calls"`
 	Early        int               `json:"early_calls,omitempty"`
+	InCalls      []callJSON        `json:"in_calls,omitempty"` // of ?presentity= alone
 	Publications []publicationJSON `json:"publications"`
+}
+
+type callJSON struct {
+	Proxy  string    `json:"proxy"`
+	Dialog string    `json:"dialog"` // h_entry:h_id
+	CallID string    `json:"call_id"`
+	Stage  string    `json:"stage"`
+	Since  time.Time `json:"since"`
 }
 
 type publicationJSON struct {
