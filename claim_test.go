@@ -125,7 +125,7 @@ func TestNotes(t *testing.T) {
 			if i < 20 {
 				s.e.ResyncFailed(l.Proxy, l.ID, "no answer")
 			} else {
-				s.e.Listed(l.Proxy, l.ID, Listing{Epoch: "1"})
+				s.e.Listed(l.Proxy, l.ID, Listing{Epoch: "1", Live: []Listed{{Dialog: DialogID{1, 1}, Stage: Confirmed}}})
 				s.e.Resynced(l.Proxy, l.ID)
 			}
 		}
