@@ -68,7 +68,8 @@ func (s *instance) start() {
 }
 
 func (s *instance) get(admin, path string) (int, string) {
-	res, err := http.Get("http://" + admin + path)
+	once := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	res, err := once.Get("http://" + admin + path)
 	if err != nil {
 		return 0, err.Error()
 	}
