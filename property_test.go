@@ -18,7 +18,7 @@ const users = 5
 // answers have expired (I3). A failing schedule is shrunk, and its seed printed.
 func TestWorld(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := newWorld(t, rapid.IntRange(1, 2).Draw(t, "publishers"))
+		w := newWorld(t, rapid.IntRange(1, 2).Draw(t, "publishers"), rapid.Bool().Draw(t, "early"))
 		w.connect()
 		w.settle()
 		t.Repeat(w.actions())
@@ -38,6 +38,9 @@ func (w *world) actions() map[string]func(*rapid.T) {
 			from := rapid.IntRange(0, users-1).Draw(t, "from")
 			to := rapid.IntRange(0, users-1).Draw(t, "to")
 			w.proxy.calls[id] = simCall{serial: w.proxy.serial, stage: Early, caller: user(from), callee: user(to)}
+			if w.cfg.Early {
+				w.raise(id, Early)
+			}
 		},
 		"answer": func(t *rapid.T) {
 			if id, ok := w.pickCall(t); ok && w.proxy.calls[id].stage == Early {
@@ -51,7 +54,7 @@ func (w *world) actions() map[string]func(*rapid.T) {
 			if id, ok := w.pickCall(t); ok {
 				confirmed := w.proxy.calls[id].stage == Confirmed
 				delete(w.proxy.calls, id)
-				if confirmed {
+				if confirmed || w.cfg.Early {
 					w.raise(id, Ended)
 				}
 			}
@@ -122,7 +125,7 @@ func TestAnyOrderSameResult(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var events []CallEvent
 		up := map[Presentity]int{}
-		w := newWorld(t, 1)
+		w := newWorld(t, 1, false)
 		for i := range rapid.IntRange(1, 6).Draw(t, "calls") {
 			id := DialogID{Entry: 7, ID: uint32(i)}
 			c := simCall{serial: i, stage: Confirmed, caller: user(rapid.IntRange(0, 3).Draw(t, "from")),

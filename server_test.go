@@ -96,10 +96,19 @@ func (s *simServer) live(p Presentity, now time.Duration) map[string]simEntry {
 
 // check compares what a server holds with the truth. Orphans are I3's exception.
 func (w *world) check(orphansToo bool) {
-	truth := map[Presentity]bool{}
+	truth := map[Presentity]State{}
+	seen := 0
 	for _, c := range w.proxy.calls {
-		if c.stage == Confirmed {
-			truth[Presentity(c.caller)], truth[Presentity(c.callee)] = true, true
+		state := OnThePhone
+		if c.stage == Early {
+			state = Ringing
+		}
+		if c.stage == Early && !w.cfg.Early {
+			continue
+		}
+		seen++
+		for _, uri := range []string{c.caller, c.callee} {
+			truth[Presentity(uri)] = max(truth[Presentity(uri)], state)
 		}
 	}
 	for i, s := range w.servers {
@@ -109,9 +118,12 @@ func (w *world) check(orphansToo bool) {
 			for _, e := range s.live(p, w.now) {
 				if !e.orphan || orphansToo {
 					live++
+					if e.state != truth[p] {
+						w.t.Fatalf("I8: server %d shows %s as %v, and it is %v", i, p, e.state, truth[p])
+					}
 				}
 			}
-			if want := map[bool]int{true: 1}[truth[p]]; live != want {
+			if want := map[bool]int{true: 1}[truth[p] != Unknown]; live != want {
 				v, _ := w.e.View(p)
 				w.t.Fatalf("I8: server %d holds %d live publications of %s, want %d (engine: %+v)", i, live, p, want, v)
 			}
@@ -120,16 +132,7 @@ func (w *world) check(orphansToo bool) {
 	if v := w.e.Views(0, 100); len(v) != len(truth) {
 		w.t.Fatalf("%d people are kept and %d are in calls", len(v), len(truth))
 	}
-	if calls := w.e.Stats().Calls; calls != len(w.proxy.calls)-w.early() {
-		w.t.Fatalf("%d calls are counted and %d are up", calls, len(w.proxy.calls)-w.early())
+	if calls := w.e.Stats().Calls; calls != seen {
+		w.t.Fatalf("%d calls are counted and %d are up", calls, seen)
 	}
-}
-
-func (w *world) early() (n int) {
-	for _, c := range w.proxy.calls {
-		if c.stage == Early {
-			n++
-		}
-	}
-	return n
 }

@@ -70,10 +70,10 @@ func (testDirectory) Presentity(uri string) (Presentity, error) {
 
 func (testDirectory) DisplayName(Presentity) string { return "" }
 
-func newWorld(t *rapid.T, publishers int) *world {
+func newWorld(t *rapid.T, publishers int, early bool) *world {
 	w := &world{t: t, known: map[int]bool{}, busyAt: map[string]int{}}
 	w.proxy.calls = map[DialogID]simCall{}
-	cfg := Config{Proxies: []string{"p1"}, Directory: testDirectory{}, Seed: 1}
+	cfg := Config{Proxies: []string{"p1"}, Directory: testDirectory{}, Seed: 1, Early: early}
 	for i := range publishers {
 		cfg.Publishers = append(cfg.Publishers, PublisherConfig{Name: fmt.Sprint("s", i), Max: 4})
 		w.servers = append(w.servers, &simServer{entries: map[Presentity]map[string]simEntry{}})
