@@ -22,7 +22,7 @@ lint: ## golangci-lint, with the rule on imports
 	test -z "$$(gofmt -l .)"
 	go run $(LINT) run ./...
 
-demo: deps build ## a real proxy, two phones, a watcher: see a call become presence (KEEP=1 leaves it running)
+demo: deps build ## a real proxy, three phones, a watcher: see a call become presence (KEEP=1 leaves it running)
 	@go run ./integration/demo $(if $(KEEP),--keep)
 
 deps: ## install Kamailio and sipp from Debian, for test and demo
