@@ -115,11 +115,11 @@ func TestBadPeers(t *testing.T) {
 		}},
 	} {
 		for _, heard := range []bool{false, true} {
+			if !heard && bad.name == "another epoch" {
+				continue // it is the first one then, and not another
+			}
 			t.Run(fmt.Sprintf("%s/heard=%v", bad.name, heard), func(t *testing.T) {
 				t.Parallel()
-				if !heard && bad.name == "another epoch" {
-					t.Skip("it is the first")
-				}
 				p, sink := newPeer(t), &recorder{}
 				waits := quick
 				waits.silence = 500 * time.Millisecond

@@ -42,6 +42,16 @@ request_route {
 }
 `
 
+// missing skips a test for want of something, and says how to get it. Where everything
+// must run (CI, BUSYLAMP_E2E=1) that is a failure.
+func missing(t *testing.T, how string) {
+	t.Helper()
+	if os.Getenv("CI") != "" || os.Getenv("BUSYLAMP_E2E") == "1" {
+		t.Fatal(how)
+	}
+	t.Skip(how)
+}
+
 // kamailio starts a presence server and returns its address. It is skipped where there is
 // no Kamailio, but not where that would hide something.
 func kamailio(t *testing.T) string {
@@ -52,11 +62,7 @@ func kamailio(t *testing.T) string {
 		_, err = os.Stat(path)
 	}
 	if err != nil {
-		const how = "no kamailio: apt-get install kamailio kamailio-presence-modules (or make deps)"
-		if os.Getenv("CI") != "" || os.Getenv("BUSYLAMP_E2E") == "1" {
-			t.Fatal(how)
-		}
-		t.Skip(how)
+		missing(t, "no kamailio: apt-get install kamailio kamailio-presence-modules (or make deps)")
 	}
 	// The port is free for both; should somebody take it meanwhile, Kamailio says so.
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -3,6 +3,7 @@ package sippublish
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -121,7 +122,7 @@ func TestSocketBuffer(t *testing.T) {
 	before := size(plain)
 	plain.SetReadBuffer(socketBuffer)
 	if size(plain) == before {
-		t.Skipf("the kernel grants no more than its default, %d bytes", before)
+		missing(t, fmt.Sprintf("the kernel grants no more than its default of %d bytes: raise net.core.rmem_max by sysctl", before))
 	}
 	way, err := newPath(netip.MustParseAddrPort("127.0.0.1:9"), "udp")
 	if err != nil {
@@ -216,7 +217,7 @@ func TestSlowName(t *testing.T) {
 func TestNames(t *testing.T) {
 	ips, err := net.DefaultResolver.LookupNetIP(t.Context(), "ip", "localhost")
 	if err != nil {
-		t.Skip("no localhost: ", err)
+		missing(t, fmt.Sprintf("no localhost (%v): write 127.0.0.1 localhost into /etc/hosts", err))
 	}
 	srv := newResponder(t, "tcp", netip.AddrPortFrom(ips[0].Unmap(), 0).String(), func(c call) { c.accept("t1") })
 	_, port, _ := net.SplitHostPort(srv.addr())

@@ -224,7 +224,7 @@ func TestExpiresIsNeverZeroByRounding(t *testing.T) {
 func TestIPv6(t *testing.T) {
 	probe, err := net.Listen("tcp", "[::1]:0")
 	if err != nil {
-		t.Skip("no IPv6 loopback: ", err)
+		missing(t, fmt.Sprintf("no IPv6 loopback (%v): sysctl net.ipv6.conf.lo.disable_ipv6=0", err))
 	}
 	probe.Close()
 	for _, transport := range []string{"udp", "tcp"} {
