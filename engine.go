@@ -34,7 +34,12 @@ type Config struct {
 type PublisherConfig struct {
 	Name    string
 	Expires time.Duration // the lifetime to ask for: 600 s
-	Max     int           // requests outstanding at most: 256
+	// InitialExpires is the lifetime to ask for in a publication's first request, whose
+	// loss can leave an orphan for so long: Expires.
+	InitialExpires time.Duration
+	Max            int                   // requests outstanding at most: 256
+	Rate           float64               // requests per second at most: no limit
+	Wants          func(Presentity) bool // whose presence is published here: everybody's
 	// NoSentinel does without the refreshes that find a server which lost its table.
 	NoSentinel bool
 }
@@ -128,7 +133,8 @@ func New(cfg Config) (*Engine, error) {
 	}
 	for i, p := range cfg.Publishers {
 		e.publishers = append(e.publishers, &publisher{name: p.Name, index: i,
-			expires: orElse(p.Expires, 600*time.Second), max: orElse(p.Max, 256), sentinel: !p.NoSentinel})
+			expires: orElse(p.Expires, 600*time.Second), max: orElse(p.Max, 256), sentinel: !p.NoSentinel,
+			codes: make(map[int]uint64)})
 	}
 	return e, nil
 }
@@ -237,7 +243,7 @@ func (e *Engine) Claim(who Presentity, c Claim) {
 func (e *Engine) Settled(r Request, o Outcome) {
 	p := r.publication
 	p.publisher.inFlight--
-	e.stats.Requests[r.Kind][o.Result]++
+	p.publisher.count(r, o)
 	p.settle(e, r, o)
 	e.plan(p)
 	e.forgetIdle(p.person)

@@ -82,21 +82,28 @@ const (
 	Accepted Result = iota + 1
 	// Gone: 412, the server does not know the entity-tag (RFC 3903 section 4.1.3).
 	Gone
-	// Failed: no answer, or one that may be different next time (408, 5xx).
+	// TooBrief: 423, the server grants no lifetime below the outcome's MinExpires (RFC
+	// 3903 section 6, step 4).
+	TooBrief
+	// Failed: an answer about this presentity that may be different next time (408, 500).
 	Failed
+	// Unavailable: no answer, or one that stands for the whole server (503).
+	Unavailable
 	// Refused: an answer that will be the same next time (403, 404, 6xx).
 	Refused
 )
 
-var resultNames = [...]string{"", "accepted", "gone", "failed", "refused"}
+var resultNames = [...]string{"", "accepted", "gone", "too brief", "failed", "unavailable", "refused"}
 
 func (r Result) String() string { return resultNames[r] }
 
 // Outcome is how a PUBLISH ended.
 type Outcome struct {
-	Result  Result
-	Tag     string        // the new entity-tag (SIP-ETag) of Accepted; "" if the server gave none
-	Expires time.Duration // the server's Expires of Accepted; 0 if it gave none
-	Code    int           // the SIP status code, 0 when there was no answer
-	Reason  string        // for people: the reason phrase or the error
+	Result     Result
+	Tag        string        // the new entity-tag (SIP-ETag) of Accepted; "" if the server gave none
+	Expires    time.Duration // the server's Expires of Accepted; 0 if it gave none
+	MinExpires time.Duration // Min-Expires of TooBrief; 0 if the server gave none
+	RetryAfter time.Duration // Retry-After (RFC 3261 section 20.33); 0 if the server gave none
+	Code       int           // the SIP status code, 0 when there was no answer
+	Reason     string        // for people: the reason phrase or the error
 }

@@ -54,6 +54,9 @@ type publisher struct {
 	sentinelAt time.Duration
 	suspectAt  time.Duration
 	cursor     int // in Engine.people
+
+	requests [Remove + 1][Refused + 1]uint64
+	codes    map[int]uint64
 }
 
 // next says what brings the server's knowledge to what is desired: the kind of request to

@@ -313,7 +313,7 @@ func TestPublishersAreApart(t *testing.T) {
 			}
 		}
 	}
-	if st := e.Stats(); well != 50 || st.InFlight[0] != 2 || st.Waiting[0] != 48 {
-		t.Errorf("%d published by the one that is well; the other has %d outstanding, %d waiting", well, st.InFlight[0], st.Waiting[0])
+	if st := e.Stats(); well != 50 || st.Publishers[0].InFlight != 2 || st.Publishers[0].Waiting != 48 {
+		t.Errorf("%d published by the one that is well; the other has %d outstanding, %d waiting", well, st.Publishers[0].InFlight, st.Publishers[0].Waiting)
 	}
 }

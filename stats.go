@@ -1,6 +1,9 @@
 package busylamp
 
-import "time"
+import (
+	"maps"
+	"time"
+)
 
 // Stats counts what an engine has seen and done. Counters only grow; the last group are
 // readings.
@@ -17,12 +20,22 @@ type Stats struct {
 	ResyncsFailed uint64
 	Drift         [driftKinds]uint64 // by Drift
 	Changes       uint64             // of a presence
-	Requests      [Remove + 1][Refused + 1]uint64
 
-	Calls    int
-	People   int
-	InFlight []int // by publisher
-	Waiting  []int
+	Calls      int
+	People     int
+	Publishers []PublisherStats // in the order of Config.Publishers
+}
+
+// PublisherStats counts what one publisher has done.
+type PublisherStats struct {
+	Requests [Remove + 1][Refused + 1]uint64 // answered, by Kind and Result
+	Codes    map[int]uint64                  // by SIP status code, 0 for no answer
+
+	InFlight int           // requests that are unanswered
+	Waiting  int           // publications that wait for their turn
+	Down     bool          // the server is silent, or said that it cannot serve: it is only probed
+	Refused  int           // publications whose last request was refused
+	Expires  time.Duration // the lifetime that is asked for: the configured one, or the server's minimum
 }
 
 // Stats returns the present figures.
@@ -30,10 +43,24 @@ func (e *Engine) Stats() Stats {
 	s := e.stats
 	s.People = len(e.people)
 	for _, p := range e.publishers {
-		s.InFlight = append(s.InFlight, p.inFlight)
-		s.Waiting = append(s.Waiting, p.waiting())
+		s.Publishers = append(s.Publishers, p.snapshot())
 	}
 	return s
+}
+
+// count notes one outcome. A code outside of SIP's range is an adapter's fault, and counts
+// as no answer.
+func (p *publisher) count(r Request, o Outcome) {
+	p.requests[r.Kind][o.Result]++
+	if o.Code < 100 || o.Code > 699 {
+		o.Code = 0
+	}
+	p.codes[o.Code]++
+}
+
+func (p *publisher) snapshot() PublisherStats {
+	return PublisherStats{Requests: p.requests, Codes: maps.Clone(p.codes), InFlight: p.inFlight,
+		Waiting: p.waiting(), Expires: p.expires}
 }
 
 // ProxyStatus is what the engine knows of a proxy's standing.

@@ -2,7 +2,6 @@ package sippublish
 
 import (
 	"context"
-	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"github.com/busylamp/busylamp"
+	"github.com/busylamp/busylamp/adapters/sipnet/siptest"
 )
 
 func TestAnswers(t *testing.T) {
@@ -58,8 +58,8 @@ func TestAnswers(t *testing.T) {
 	} {
 		for _, transport := range []string{"udp", "tcp"} {
 			t.Run(tc.name+"/"+transport, func(t *testing.T) {
-				srv := newResponder(t, transport, "127.0.0.1:0", func(c call) { c.reply(c.answer(tc.status, tc.headers...)) })
-				if got := newPublisher(t, srv.addr(), transport).Publish(t.Context(), initial); got != tc.want {
+				srv := siptest.New(t, transport, "127.0.0.1:0", func(c siptest.Request) { c.Reply(c.Answer(tc.status, tc.headers...)) })
+				if got := newPublisher(t, srv.Addr(), transport).Publish(t.Context(), initial); got != tc.want {
 					t.Errorf("got %+v, want %+v", got, tc.want)
 				}
 			})
@@ -69,35 +69,35 @@ func TestAnswers(t *testing.T) {
 
 // TestNoise: whatever comes before it, the answer is what answers.
 func TestNoise(t *testing.T) {
-	for name, noise := range map[string]func(call) []string{
-		"garbage": func(call) []string {
+	for name, noise := range map[string]func(siptest.Request) []string{
+		"garbage": func(siptest.Request) []string {
 			return []string{"", "\r\n\r\n", "\x00\x00\x00\x00", "x", "SIP/2.0 ", "SIP/2.0 200 OK", "SIP/2.0 200 OK\r\n\r\n",
 				"SIP/2.0 abc OK\r\n\r\n", "SIP/2.0 200 OK\r\nVia: nonsense\r\nCSeq: x y z\r\n\r\n",
 				"SIP/2.0 200 OK\r\nContent-Length: -5\r\n\r\n", strings.Repeat("\xff", 60000)}
 		},
-		"a request": func(c call) []string {
-			return []string{"OPTIONS sip:x@" + c.from + " SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:5060;branch=z9hG4bKx\r\n" +
+		"a request": func(c siptest.Request) []string {
+			return []string{"OPTIONS sip:x@" + c.From + " SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:5060;branch=z9hG4bKx\r\n" +
 				"From: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"}
 		},
-		"another transaction's": func(c call) []string {
-			return []string{strings.Replace(c.answer("200 OK", "SIP-ETag: wrong"), "branch=z9hG4bK", "branch=z9hG4bKx", 1)}
+		"another transaction's": func(c siptest.Request) []string {
+			return []string{strings.Replace(c.Answer("200 OK", "SIP-ETag: wrong"), "branch=z9hG4bK", "branch=z9hG4bKx", 1)}
 		},
-		"another method's": func(c call) []string {
-			return []string{strings.Replace(c.answer("200 OK", "SIP-ETag: wrong"), "1 PUBLISH", "1 SUBSCRIBE", 1)}
+		"another method's": func(c siptest.Request) []string {
+			return []string{strings.Replace(c.Answer("200 OK", "SIP-ETag: wrong"), "1 PUBLISH", "1 SUBSCRIBE", 1)}
 		},
-		"no branch": func(c call) []string {
-			return []string{strings.Replace(c.answer("200 OK", "SIP-ETag: wrong"), ";branch=", ";b=", 1)}
+		"no branch": func(c siptest.Request) []string {
+			return []string{strings.Replace(c.Answer("200 OK", "SIP-ETag: wrong"), ";branch=", ";b=", 1)}
 		},
-		"100": func(c call) []string { return []string{c.answer("100 Trying"), c.answer("100 Trying")} },
+		"100": func(c siptest.Request) []string { return []string{c.Answer("100 Trying"), c.Answer("100 Trying")} },
 	} {
 		t.Run(name, func(t *testing.T) {
-			srv := newResponder(t, "udp", "127.0.0.1:0", func(c call) {
+			srv := siptest.New(t, "udp", "127.0.0.1:0", func(c siptest.Request) {
 				for _, s := range noise(c) {
-					c.reply(s)
+					c.Reply(s)
 				}
-				c.accept("right")
+				c.Accept("right")
 			})
-			p := newPublisher(t, srv.addr(), "udp")
+			p := newPublisher(t, srv.Addr(), "udp")
 			for range 3 {
 				if o := accepted(t, p, initial); o.Tag != "right" {
 					t.Errorf("%+v", o)
@@ -110,12 +110,12 @@ func TestNoise(t *testing.T) {
 // TestProvisionalEndsNothing: over TCP, where nothing is sent again.
 func TestProvisionalEndsNothing(t *testing.T) {
 	release := make(chan struct{})
-	srv := newResponder(t, "tcp", "127.0.0.1:0", func(c call) {
-		c.reply(c.answer("100 Trying"))
+	srv := siptest.New(t, "tcp", "127.0.0.1:0", func(c siptest.Request) {
+		c.Reply(c.Answer("100 Trying"))
 		<-release
-		c.accept("t1")
+		c.Accept("t1")
 	})
-	p := newPublisher(t, srv.addr(), "tcp")
+	p := newPublisher(t, srv.Addr(), "tcp")
 	done := make(chan busylamp.Outcome, 1)
 	go func() { done <- p.Publish(context.Background(), initial) }()
 	select {
@@ -126,86 +126,6 @@ func TestProvisionalEndsNothing(t *testing.T) {
 	close(release)
 	if o := <-done; o.Tag != "t1" {
 		t.Errorf("%+v", o)
-	}
-}
-
-// TestProvisionalsDoNotPileUp: whoever reads for all requests never waits for one of them.
-func TestProvisionalsDoNotPileUp(t *testing.T) {
-	p, err := newPath(netip.MustParseAddrPort("127.0.0.1:9"), "tcp")
-	if err != nil {
-		t.Fatal(err)
-	}
-	answers := make(chan *sip.Response, 2)
-	p.waiting["z9hG4bKx"] = answers
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for _, status := range []string{"100 Trying", "183 Progress", "199 More", "200 OK", "200 OK", "500 Error"} {
-			msg, err := sip.ParseMessage([]byte("SIP/2.0 " + status + "\r\nVia: SIP/2.0/TCP h;branch=z9hG4bKx\r\nCSeq: 1 PUBLISH\r\nContent-Length: 0\r\n\r\n"))
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			p.deliver(msg)
-		}
-	}()
-	select {
-	case <-done:
-	case <-time.After(patience):
-		t.Fatal("a reader waits")
-	}
-	if a, b := <-answers, <-answers; a.StatusCode != 100 || b.StatusCode != 200 || len(answers) != 0 {
-		t.Errorf("%v, %v and %d more", a.StatusCode, b.StatusCode, len(answers))
-	}
-}
-
-// TestAnswersOfEarlierRequests: neither a second answer nor a late one is ever taken for
-// the next request's.
-func TestAnswersOfEarlierRequests(t *testing.T) {
-	t.Run("second", func(t *testing.T) {
-		var earlier string
-		srv := newResponder(t, "udp", "127.0.0.1:0", func(c call) {
-			c.reply(earlier)
-			earlier = c.answer("200 OK", "SIP-ETag: "+c.header("Call-ID"))
-			c.reply(earlier)
-			c.reply(earlier)
-		})
-		p := newPublisher(t, srv.addr(), "udp")
-		for i := range 20 {
-			o := accepted(t, p, initial)
-			if want := srv.all()[i].header("Call-ID"); o.Tag != want {
-				t.Fatalf("tag %s, want %s", o.Tag, want)
-			}
-		}
-	})
-	for _, transport := range []string{"udp", "tcp"} {
-		t.Run("late/"+transport, func(t *testing.T) {
-			t.Parallel()
-			var late []string
-			srv := newResponder(t, transport, "127.0.0.1:0", func(c call) {
-				if c.header("SIP-If-Match") == "" {
-					late = append(late, c.answer("200 OK", "SIP-ETag: late"))
-					c.reply(c.answer("100 Trying"))
-					return
-				}
-				for _, s := range late {
-					c.reply(s)
-				}
-				c.reply(c.answer("412 Conditional Request Failed"))
-			})
-			p := newPublisher(t, srv.addr(), transport)
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			defer cancel()
-			if o := p.Publish(ctx, initial); o.Result != busylamp.Failed || o.Reason != "no answer" {
-				t.Fatalf("%+v", o)
-			}
-			if o := p.Publish(t.Context(), refresh); o.Result != busylamp.Gone {
-				t.Errorf("%+v", o)
-			}
-			if transport == "tcp" && srv.connections() != 1 {
-				t.Error("a connection on which the server was heard was given up")
-			}
-		})
 	}
 }
 

@@ -42,7 +42,7 @@ func outcome(res *sip.Response) busylamp.Outcome {
 
 // failed is the outcome of a request without an answer.
 func failed(err error) busylamp.Outcome {
-	return busylamp.Outcome{Result: busylamp.Failed, Reason: cut(err.Error(), maxReason)}
+	return busylamp.Outcome{Result: busylamp.Unavailable, Reason: cut(err.Error(), maxReason)}
 }
 
 // entityTag returns the answer's SIP-ETag, "" if there is none that we could send back: it

@@ -4,20 +4,18 @@ package sippublish
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
-	"net/netip"
+	"log/slog"
 	"net/url"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
 
 	"github.com/busylamp/busylamp"
 	"github.com/busylamp/busylamp/adapters/pidf"
+	"github.com/busylamp/busylamp/adapters/sipnet"
 )
 
 // Profile is the form of what is published.
@@ -34,7 +32,11 @@ const (
 // Config says where and what to publish.
 type Config struct {
 	Name      string
-	Server    Target
+	Server    sipnet.Target
+	Proxy     sipnet.Target // the outbound proxy that requests go to on their way; zero for none
+	TLS       sipnet.TLS    // for the transport tls
+	// Username and Password answer a digest challenge; "" for none.
+	Username, Password string
 	Profile   Profile
 	TupleID   string // "" for the profile's own
 	UserAgent string // the User-Agent header
@@ -45,118 +47,45 @@ type Config struct {
 	// transaction's own retransmissions bridge a server's outage without a second
 	// publication.
 	Timeout time.Duration
+	Log     *slog.Logger // nil for none
 }
 
 // Publisher publishes to one server.
 type Publisher struct {
-	cfg  Config
-	name resolver
-	life context.Context // ends with Close
-	end  context.CancelFunc
-	busy sync.WaitGroup // requests under way and what they started
-
-	mu     sync.Mutex
-	path   *path // to the server; made when first needed
-	closed bool
+	cfg    Config
+	client *sipnet.Client
 }
 
 const defaultTimeout = 32 * time.Second
 
-var errClosed = errors.New("the publisher is closed")
-
 // New returns a publisher. It connects when it first publishes.
 func New(cfg Config) (*Publisher, error) {
-	if cfg.Server.Host == "" {
-		return nil, fmt.Errorf("publisher %s: no server", cfg.Name)
-	}
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = defaultTimeout
 	}
-	p := &Publisher{cfg: cfg, name: resolver{target: cfg.Server, lookup: net.DefaultResolver.LookupNetIP}}
-	p.life, p.end = context.WithCancel(context.Background())
-	return p, nil
+	client, err := sipnet.New(sipnet.Config{Server: cfg.Server, Contact: true})
+	if err != nil {
+		return nil, fmt.Errorf("publisher %s: %w", cfg.Name, err)
+	}
+	return &Publisher{cfg: cfg, client: client}, nil
 }
 
 // Close ends all connections. Requests that are under way fail first.
-func (p *Publisher) Close() error {
-	p.mu.Lock()
-	p.closed = true
-	p.mu.Unlock()
-	p.end()
-	p.busy.Wait()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.path != nil {
-		p.path.close()
-		p.path = nil
-	}
-	return nil
-}
+func (p *Publisher) Close() error { return p.client.Close() }
 
 // Publish sends one PUBLISH and waits for its answer.
 func (p *Publisher) Publish(ctx context.Context, r busylamp.Request) busylamp.Outcome {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
 	defer cancel()
-	defer context.AfterFunc(p.life, cancel)()
-	if err := p.begin(); err != nil {
-		return failed(err)
-	}
-	defer p.busy.Done()
 	req, err := p.request(r)
 	if err != nil {
 		return busylamp.Outcome{Result: busylamp.Refused, Reason: err.Error()}
 	}
-	addr, err := p.name.resolve(ctx, p.life, &p.busy)
-	if err != nil {
-		return failed(err)
-	}
-	way, err := p.enter(addr)
-	if err != nil {
-		return failed(err)
-	}
-	defer p.leave(way)
-	res, err := way.exchange(ctx, req)
+	res, err := p.client.Do(ctx, req)
 	if err != nil {
 		return failed(err)
 	}
 	return outcome(res)
-}
-
-func (p *Publisher) begin() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		return errClosed
-	}
-	p.busy.Add(1)
-	return nil
-}
-
-// enter returns the path to the server, a new one if there is none that can be used. The
-// old one ends with its last request.
-func (p *Publisher) enter(addr netip.AddrPort) (*path, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if old := p.path; old == nil || old.addr != addr || old.broken.Load() {
-		way, err := newPath(addr, p.cfg.Server.Transport)
-		if err != nil {
-			return nil, err
-		}
-		p.path = way
-		if old != nil && old.users == 0 {
-			old.close()
-		}
-	}
-	p.path.users++
-	return p.path, nil
-}
-
-func (p *Publisher) leave(way *path) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if way.users--; way.users == 0 && way != p.path {
-		way.close()
-	}
 }
 
 // request builds a PUBLISH: RFC 3903 section 4.1, table 1. A publication is no dialog, so

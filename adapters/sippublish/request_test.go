@@ -12,6 +12,7 @@ import (
 
 	"github.com/busylamp/busylamp"
 	"github.com/busylamp/busylamp/adapters/pidf"
+	"github.com/busylamp/busylamp/adapters/sipnet/siptest"
 )
 
 // TestRequests holds each kind of PUBLISH to its whole header set, in order, and body.
@@ -37,20 +38,20 @@ func TestRequests(t *testing.T) {
 	} {
 		for _, transport := range []string{"udp", "tcp"} {
 			t.Run(tc.r.Kind.String()+"/"+transport, func(t *testing.T) {
-				srv := newResponder(t, transport, "127.0.0.1:0", func(c call) { c.accept("new") })
-				p := newPublisher(t, srv.addr(), transport)
+				srv := siptest.New(t, transport, "127.0.0.1:0", func(c siptest.Request) { c.Accept("new") })
+				p := newPublisher(t, srv.Addr(), transport)
 				accepted(t, p, tc.r)
-				got := srv.all()[0]
+				got := srv.All()[0]
 				want := fmt.Sprintf(via, strings.ToUpper(transport), regexp.QuoteMeta(got.from)) +
 					fmt.Sprintf(common, tc.expires) + fmt.Sprintf(tc.rest, len(tc.body))
-				if s := strings.Join(got.headers(), "|"); !regexp.MustCompile("^" + want + "$").MatchString(s) {
+				if s := strings.Join(got.Headers(), "|"); !regexp.MustCompile("^" + want + "$").MatchString(s) {
 					t.Errorf("headers\n%s\nwant\n%s", s, want)
 				}
-				if got.startLine() != "PUBLISH sip:alice@example.com SIP/2.0" {
-					t.Errorf("start line %q", got.startLine())
+				if got.StartLine() != "PUBLISH sip:alice@example.com SIP/2.0" {
+					t.Errorf("start line %q", got.StartLine())
 				}
-				if got.body() != tc.body {
-					t.Errorf("body %q, want %q", got.body(), tc.body)
+				if got.Body() != tc.body {
+					t.Errorf("body %q, want %q", got.Body(), tc.body)
 				}
 			})
 		}
@@ -59,21 +60,21 @@ func TestRequests(t *testing.T) {
 
 // TestFresh: what tells two requests apart is new for each of them.
 func TestFresh(t *testing.T) {
-	srv := newResponder(t, "udp", "127.0.0.1:0", func(c call) { c.accept("t1") })
-	p := newPublisher(t, srv.addr(), "udp")
+	srv := siptest.New(t, "udp", "127.0.0.1:0", func(c siptest.Request) { c.Accept("t1") })
+	p := newPublisher(t, srv.Addr(), "udp")
 	seen := map[string]bool{}
 	for _, r := range []busylamp.Request{initial, refresh, refresh, modify, remove} {
 		accepted(t, p, r)
 	}
-	for _, c := range srv.all() {
-		for _, v := range []string{c.header("Via"), c.header("From"), c.header("Call-ID")} {
+	for _, c := range srv.All() {
+		for _, v := range []string{c.Header("Via"), c.Header("From"), c.Header("Call-ID")} {
 			if seen[v] {
 				t.Errorf("%s twice", v)
 			}
 			seen[v] = true
 		}
-		if c.header("CSeq") != "1 PUBLISH" {
-			t.Errorf("CSeq %s", c.header("CSeq"))
+		if c.Header("CSeq") != "1 PUBLISH" {
+			t.Errorf("CSeq %s", c.Header("CSeq"))
 		}
 	}
 }
@@ -91,8 +92,8 @@ func uris() []busylamp.Presentity {
 
 // TestPresentityIsSentAsItIs: the server must see one user, wherever it looks.
 func TestPresentityIsSentAsItIs(t *testing.T) {
-	srv := newResponder(t, "udp+tcp", "127.0.0.1:0", func(c call) { c.accept("t1") })
-	p := newPublisher(t, srv.addr(), "udp")
+	srv := siptest.New(t, "udp+tcp", "127.0.0.1:0", func(c siptest.Request) { c.Accept("t1") })
+	p := newPublisher(t, srv.Addr(), "udp")
 	for i, uri := range uris() {
 		if canonical, err := busylamp.ParsePresentity(string(uri)); err != nil || canonical != uri {
 			t.Fatalf("%s is no presentity: %s, %v", uri, canonical, err)
@@ -100,16 +101,16 @@ func TestPresentityIsSentAsItIs(t *testing.T) {
 		r := initial
 		r.Presentity = uri
 		accepted(t, p, r)
-		c := srv.all()[i]
+		c := srv.All()[i]
 		var doc struct {
 			Entity string `xml:"entity,attr"`
 		}
-		if err := xml.Unmarshal([]byte(c.body()), &doc); err != nil {
+		if err := xml.Unmarshal([]byte(c.Body()), &doc); err != nil {
 			t.Fatal(err)
 		}
-		from, _, _ := strings.Cut(c.header("From"), ";tag=")
-		for _, got := range []string{strings.TrimSuffix(strings.TrimPrefix(c.startLine(), "PUBLISH "), " SIP/2.0"),
-			strings.Trim(from, "<>"), strings.Trim(c.header("To"), "<>"), doc.Entity} {
+		from, _, _ := strings.Cut(c.Header("From"), ";tag=")
+		for _, got := range []string{strings.TrimSuffix(strings.TrimPrefix(c.StartLine(), "PUBLISH "), " SIP/2.0"),
+			strings.Trim(from, "<>"), strings.Trim(c.Header("To"), "<>"), doc.Entity} {
 			if got != string(uri) {
 				t.Errorf("%s is sent as %s", uri, got)
 			}
@@ -132,16 +133,16 @@ func TestNoPresentity(t *testing.T) {
 
 // TestAudioCodes compares with the requests that the vendor's manual prints.
 func TestAudioCodes(t *testing.T) {
-	srv := newResponder(t, "udp", "127.0.0.1:0", func(c call) { c.accept("2545777538-1-1") })
-	p := newPublisher(t, srv.addr(), "udp", func(c *Config) { c.Profile = AudioCodes })
+	srv := siptest.New(t, "udp", "127.0.0.1:0", func(c siptest.Request) { c.Accept("2545777538-1-1") })
+	p := newPublisher(t, srv.Addr(), "udp", func(c *Config) { c.Profile = AudioCodes })
 	first, last := initial, remove
 	first.Presentity, last.Presentity = "sip:john.doe@sfb.example", "sip:john.doe@sfb.example"
 	last.Tag = accepted(t, p, first).Tag
 	accepted(t, p, last)
 
-	names := func(c call) []string {
+	names := func(c siptest.Request) []string {
 		var all []string
-		for _, h := range c.headers() {
+		for _, h := range c.Headers() {
 			name, _, _ := strings.Cut(h, ":")
 			// The manual leaves these out; no request can.
 			if !slices.Contains([]string{"Via", "Call-ID", "Max-Forwards", "User-Agent"}, name) {
@@ -150,7 +151,7 @@ func TestAudioCodes(t *testing.T) {
 		}
 		return all
 	}
-	calls := srv.all()
+	calls := srv.All()
 	if got, want := names(calls[0]), []string{"From", "To", "CSeq", "Event", "Expires", "Content-Type", "Content-Length"}; !slices.Equal(got, want) {
 		t.Errorf("initial has %q, want %q", got, want)
 	}
@@ -158,11 +159,11 @@ func TestAudioCodes(t *testing.T) {
 	if got, want := names(calls[1]), []string{"From", "To", "CSeq", "Event", "Expires", "SIP-If-Match", "Content-Length"}; !slices.Equal(got, want) {
 		t.Errorf("remove has %q, want %q", got, want)
 	}
-	if tag := calls[1].header("SIP-If-Match"); tag != "2545777538-1-1" {
+	if tag := calls[1].Header("SIP-If-Match"); tag != "2545777538-1-1" {
 		t.Errorf("SIP-If-Match %q", tag)
 	}
 	want := string(pidf.AudioCodes(pidf.Document{Entity: "sip:john.doe@sfb.example", DisplayName: "john.doe"}))
-	if got := calls[0].body(); got != want {
+	if got := calls[0].Body(); got != want {
 		t.Errorf("body\n%s\nwant\n%s", got, want)
 	}
 }
@@ -228,24 +229,24 @@ func TestIPv6(t *testing.T) {
 	}
 	probe.Close()
 	for _, transport := range []string{"udp", "tcp"} {
-		srv := newResponder(t, transport, "[::1]:0", func(c call) { c.accept("t1") })
-		accepted(t, newPublisher(t, srv.addr(), transport), initial)
-		if c := srv.all()[0]; !strings.Contains(c.header("Via"), " "+c.from+";") {
-			t.Errorf("Via %s, want %s", c.header("Via"), c.from)
+		srv := siptest.New(t, transport, "[::1]:0", func(c siptest.Request) { c.Accept("t1") })
+		accepted(t, newPublisher(t, srv.Addr(), transport), initial)
+		if c := srv.All()[0]; !strings.Contains(c.Header("Via"), " "+c.From+";") {
+			t.Errorf("Via %s, want %s", c.Header("Via"), c.From)
 		}
 	}
 }
 
 // TestRefreshBody: where it is wanted, a refresh repeats the body.
 func TestRefreshBody(t *testing.T) {
-	srv := newResponder(t, "udp", "127.0.0.1:0", func(c call) { c.accept("new") })
-	p := newPublisher(t, srv.addr(), "udp", func(c *Config) { c.RefreshBody = true })
+	srv := siptest.New(t, "udp", "127.0.0.1:0", func(c siptest.Request) { c.Accept("new") })
+	p := newPublisher(t, srv.Addr(), "udp", func(c *Config) { c.RefreshBody = true })
 	r := refresh
 	r.State = busylamp.OnThePhone
 	accepted(t, p, r)
-	got := srv.all()[0]
+	got := srv.All()[0]
 	want := string(pidf.RPID(pidf.Document{Entity: string(alice), Activity: pidf.OnThePhone}))
-	if got.body() != want || !strings.Contains(got.raw, "\r\nSIP-If-Match: t1\r\n") {
-		t.Errorf("got %s", got.raw)
+	if got.Body() != want || !strings.Contains(got.Raw, "\r\nSIP-If-Match: t1\r\n") {
+		t.Errorf("got %s", got.Raw)
 	}
 }

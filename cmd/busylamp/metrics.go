@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -28,7 +29,10 @@ var (
 	descResyncs   = desc("resyncs_total", "Comparisons with a proxy's list of calls.", "result")
 	descDrift     = desc("drift_total", "Differences found and healed by a comparison.", "cause")
 	descChanges   = desc("presence_changes_total", "Changes of a presence.")
-	descPublish   = desc("publish_total", "PUBLISH requests that have ended.", "kind", "result")
+	descPublish   = desc("publish_total", "PUBLISH requests that have ended.", "publisher", "kind", "result")
+	descAnswers   = desc("publish_answers_total", "Answers to PUBLISH by status code; 0 is none.", "publisher", "code")
+	descDown      = desc("publisher_down", "Whether the server is silent, or said that it cannot serve, and is only probed.", "publisher")
+	descRefused   = desc("publications_refused", "Publications whose last request was refused.", "publisher")
 	descCalls     = desc("calls", "Calls that are up, as far as known.")
 	descPeople    = desc("presentities", "Presentities with calls or publications.")
 	descInFlight  = desc("publish_outstanding", "PUBLISH requests outstanding.", "publisher")
@@ -72,16 +76,22 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	for d, name := range driftNames {
 		count(descDrift, st.Drift[d], name)
 	}
-	for k := busylamp.Initial; k <= busylamp.Remove; k++ {
-		for r := busylamp.Accepted; r <= busylamp.Refused; r++ {
-			count(descPublish, st.Requests[k][r], k.String(), r.String())
-		}
-	}
 	gauge(descCalls, st.Calls)
 	gauge(descPeople, st.People)
 	for i, p := range m.s.cfg.Publishers {
-		gauge(descInFlight, st.InFlight[i], p.Name)
-		gauge(descWaiting, st.Waiting[i], p.Name)
+		ps := st.Publishers[i]
+		for k := busylamp.Initial; k <= busylamp.Remove; k++ {
+			for r := busylamp.Accepted; r <= busylamp.Refused; r++ {
+				count(descPublish, ps.Requests[k][r], p.Name, k.String(), r.String())
+			}
+		}
+		for code, n := range ps.Codes {
+			count(descAnswers, n, p.Name, strconv.Itoa(code))
+		}
+		gauge(descInFlight, ps.InFlight, p.Name)
+		gauge(descWaiting, ps.Waiting, p.Name)
+		gauge(descDown, truth(ps.Down), p.Name)
+		gauge(descRefused, ps.Refused, p.Name)
 	}
 	for _, p := range proxies {
 		gauge(descConnected, truth(p.Connected), p.Name)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/busylamp/busylamp"
 	"github.com/busylamp/busylamp/adapters/kamailio"
+	"github.com/busylamp/busylamp/adapters/sipnet"
 	"github.com/busylamp/busylamp/adapters/sippublish"
 )
 
@@ -167,7 +168,7 @@ func newSidecar(cfg config, log *slog.Logger, records []busylamp.Record) (*sidec
 		loop.Proxies = append(loop.Proxies, kamailio.NewTruth(rpc))
 	}
 	for _, p := range cfg.Publishers {
-		target, err := sippublish.ParseTarget(p.Server)
+		target, err := sipnet.ParseTarget(p.Server)
 		if err != nil {
 			return nil, err
 		}

@@ -14,7 +14,7 @@ import (
 
 	"github.com/busylamp/busylamp"
 	"github.com/busylamp/busylamp/adapters/kamailio"
-	"github.com/busylamp/busylamp/adapters/sippublish"
+	"github.com/busylamp/busylamp/adapters/sipnet"
 )
 
 // validate checks what tags cannot say, and brings values into the one form that the rest
@@ -175,7 +175,7 @@ func (p *problems) server(at, value string) {
 	case !isServer(hostPart):
 		p.bad(at, value, "has no valid host and port: "+fix)
 	default:
-		if _, err := sippublish.ParseTarget(value); err != nil {
+		if _, err := sipnet.ParseTarget(value); err != nil {
 			p.bad(at, value, "cannot be used: "+fix)
 		}
 	}

@@ -152,7 +152,7 @@ func (b *Sidecar) get(ctx context.Context, path string) (string, error) {
 }
 
 // Metrics are Prometheus samples by name and labels, as they are written:
-// `busylamp_publish_total{kind="initial",result="accepted"}`.
+// `busylamp_publish_total{kind="initial",publisher="presence",result="accepted"}`.
 type Metrics map[string]float64
 
 // Metrics asks for /metrics.
@@ -174,9 +174,15 @@ func (b *Sidecar) Metrics(ctx context.Context) (Metrics, error) {
 	return m, nil
 }
 
-// Published returns how many PUBLISH requests of a kind had a result.
-func (m Metrics) Published(kind, result string) int {
-	return int(m[fmt.Sprintf(`busylamp_publish_total{kind=%q,result=%q}`, kind, result)])
+// Published returns how many PUBLISH requests of a kind had a result, at all publishers.
+func (m Metrics) Published(kind, result string) (n int) {
+	for name, v := range m {
+		if strings.HasPrefix(name, fmt.Sprintf(`busylamp_publish_total{kind=%q,`, kind)) &&
+			strings.HasSuffix(name, fmt.Sprintf(`,result=%q}`, result)) {
+			n += int(v)
+		}
+	}
+	return n
 }
 
 func cutLast(s, sep string) (before, after string, found bool) {

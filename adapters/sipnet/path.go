@@ -1,4 +1,4 @@
-package sippublish
+package sipnet
 
 import (
 	"bytes"
@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,8 +24,9 @@ import (
 type path struct {
 	addr    netip.AddrPort
 	udp     *net.UDPConn   // nil: over TCP only
+	contact bool           // see Config.Contact
 	broken  atomic.Bool    // udp is not for further requests
-	users   int            // requests under way; the publisher's mutex guards it
+	users   int            // requests under way; the client's mutex guards it
 	workers sync.WaitGroup // goroutines that read and write
 
 	turn chan struct{} // holds one while tcp is looked at or made
@@ -121,7 +123,7 @@ func (p *path) exchange(ctx context.Context, req *sip.Request) (*sip.Response, e
 	if p.udp == nil {
 		return p.overTCP(ctx, req, branch, answers)
 	}
-	data := stamp(req, "UDP", p.udp.LocalAddr().(*net.UDPAddr).AddrPort(), branch)
+	data := p.stamp(req, "UDP", p.udp.LocalAddr().(*net.UDPAddr).AddrPort(), branch)
 	if len(data) <= maxDatagram {
 		return p.overUDP(ctx, data, answers)
 	}
@@ -133,13 +135,22 @@ func (p *path) exchange(ctx context.Context, req *sip.Request) (*sip.Response, e
 }
 
 // stamp puts on a request what depends on the way that it goes, and writes it out.
-func stamp(req *sip.Request, transport string, local netip.AddrPort, branch string) []byte {
+func (p *path) stamp(req *sip.Request, transport string, local netip.AddrPort, branch string) []byte {
 	via := &sip.ViaHeader{ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: transport,
 		Host: local.Addr().Unmap().WithZone("").String(), Port: int(local.Port())}
 	via.Params.Add("branch", branch)
 	via.Params.Add("rport", "") // RFC 3581: the answer finds the way back through a NAT
+	if transport != "UDP" {
+		via.Params.Add("alias", "") // RFC 5923: requests to us may come over this connection
+	}
 	req.RemoveHeader("Via")
 	req.PrependHeader(via)
+	if from := req.From(); p.contact && from != nil {
+		contact := sip.Uri{Scheme: "sip", User: from.Address.User, Host: via.Host, Port: via.Port}
+		contact.UriParams.Add("transport", strings.ToLower(transport))
+		req.RemoveHeader("Contact")
+		req.AppendHeader(&sip.ContactHeader{Address: contact})
+	}
 	var b bytes.Buffer
 	b.Grow(maxDatagram)
 	req.StringWrite(&b)
@@ -150,7 +161,7 @@ func stamp(req *sip.Request, transport string, local netip.AddrPort, branch stri
 // anybody else's wait for nobody.
 func (p *path) deliver(msg sip.Message) {
 	res, ok := msg.(*sip.Response)
-	if !ok || res.Via() == nil || res.CSeq() == nil || res.CSeq().MethodName != sip.PUBLISH {
+	if !ok || res.Via() == nil || res.CSeq() == nil {
 		return
 	}
 	branch, _ := res.Via().Params.Get("branch")

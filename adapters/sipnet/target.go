@@ -1,4 +1,4 @@
-package sippublish
+package sipnet
 
 import (
 	"context"
