@@ -21,9 +21,6 @@ type Config struct {
 	TLS    TLS // for the transport tls
 	// Username and Password answer a digest challenge (RFC 3261 section 22); "" for none.
 	Username, Password string
-	// Contact adds a Contact header to every request: the user of its From at the address
-	// and the transport that it leaves by.
-	Contact bool
 	// Log is told of what goes on beside the requests: servers that are left and returned
 	// to, certificates, DNS. nil for nothing.
 	Log *slog.Logger
@@ -70,8 +67,9 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Do sends a request, whose Via is Do's to write, and returns its final answer. An error
-// says that there was none: ctx ended, or the server cannot be reached.
+// Do sends a request and returns its final answer. It writes the Via, and completes a
+// Contact that has no host with the address and the transport that the request leaves by.
+// An error says that there was no answer: ctx ended, or the server cannot be reached.
 func (c *Client) Do(ctx context.Context, req *sip.Request) (*sip.Response, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -112,7 +110,6 @@ func (c *Client) enter(addr netip.AddrPort) (*path, error) {
 		if err != nil {
 			return nil, err
 		}
-		way.contact = c.cfg.Contact
 		c.path = way
 		if old != nil && old.users == 0 {
 			old.close()

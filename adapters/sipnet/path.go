@@ -24,7 +24,6 @@ import (
 type path struct {
 	addr    netip.AddrPort
 	udp     *net.UDPConn   // nil: over TCP only
-	contact bool           // see Config.Contact
 	broken  atomic.Bool    // udp is not for further requests
 	users   int            // requests under way; the client's mutex guards it
 	workers sync.WaitGroup // goroutines that read and write
@@ -33,7 +32,14 @@ type path struct {
 	tcp  *stream
 
 	mu      sync.Mutex
-	waiting map[string]chan *sip.Response // by Via branch
+	waiting map[string]waiter // by Via branch
+}
+
+// waiter is a request that waits: an answer must be to its method, too (RFC 3261 section
+// 17.1.3).
+type waiter struct {
+	method  sip.RequestMethod
+	answers chan *sip.Response
 }
 
 // Timers of RFC 3261 section 17.1.2 and its table 4.
@@ -53,7 +59,7 @@ const socketBuffer = 4 << 20
 var errNoAnswer = errors.New("no answer")
 
 func newPath(addr netip.AddrPort, transport string) (*path, error) {
-	p := &path{addr: addr, turn: make(chan struct{}, 1), waiting: map[string]chan *sip.Response{}}
+	p := &path{addr: addr, turn: make(chan struct{}, 1), waiting: map[string]waiter{}}
 	if transport == "udp" {
 		return p, p.openUDP()
 	}
@@ -113,7 +119,7 @@ func (p *path) exchange(ctx context.Context, req *sip.Request) (*sip.Response, e
 	branch := sip.GenerateBranchN(24)
 	answers := make(chan *sip.Response, 2)
 	p.mu.Lock()
-	p.waiting[branch] = answers
+	p.waiting[branch] = waiter{req.Method, answers}
 	p.mu.Unlock()
 	defer func() {
 		p.mu.Lock()
@@ -123,7 +129,7 @@ func (p *path) exchange(ctx context.Context, req *sip.Request) (*sip.Response, e
 	if p.udp == nil {
 		return p.overTCP(ctx, req, branch, answers)
 	}
-	data := p.stamp(req, "UDP", p.udp.LocalAddr().(*net.UDPAddr).AddrPort(), branch)
+	data := stamp(req, "UDP", p.udp.LocalAddr().(*net.UDPAddr).AddrPort(), branch)
 	if len(data) <= maxDatagram {
 		return p.overUDP(ctx, data, answers)
 	}
@@ -135,7 +141,7 @@ func (p *path) exchange(ctx context.Context, req *sip.Request) (*sip.Response, e
 }
 
 // stamp puts on a request what depends on the way that it goes, and writes it out.
-func (p *path) stamp(req *sip.Request, transport string, local netip.AddrPort, branch string) []byte {
+func stamp(req *sip.Request, transport string, local netip.AddrPort, branch string) []byte {
 	via := &sip.ViaHeader{ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: transport,
 		Host: local.Addr().Unmap().WithZone("").String(), Port: int(local.Port())}
 	via.Params.Add("branch", branch)
@@ -145,11 +151,11 @@ func (p *path) stamp(req *sip.Request, transport string, local netip.AddrPort, b
 	}
 	req.RemoveHeader("Via")
 	req.PrependHeader(via)
-	if from := req.From(); p.contact && from != nil {
-		contact := sip.Uri{Scheme: "sip", User: from.Address.User, Host: via.Host, Port: via.Port}
-		contact.UriParams.Add("transport", strings.ToLower(transport))
-		req.RemoveHeader("Contact")
-		req.AppendHeader(&sip.ContactHeader{Address: contact})
+	if contact := req.Contact(); contact != nil && contact.Address.Host == "" {
+		uri := &contact.Address
+		uri.Host, uri.Port = via.Host, via.Port
+		uri.UriParams.Add("transport", strings.ToLower(transport))
+		defer func() { uri.Host, uri.Port, uri.UriParams = "", 0, nil }() // another way has another
 	}
 	var b bytes.Buffer
 	b.Grow(maxDatagram)
@@ -167,9 +173,10 @@ func (p *path) deliver(msg sip.Message) {
 	branch, _ := res.Via().Params.Get("branch")
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	answers := p.waiting[branch]
+	w := p.waiting[branch]
+	answers := w.answers
 	switch {
-	case answers == nil:
+	case answers == nil || res.CSeq().MethodName != w.method:
 	case !res.IsProvisional():
 		delete(p.waiting, branch)
 		answers <- res // there is room: one provisional at most came before

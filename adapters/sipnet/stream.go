@@ -112,7 +112,7 @@ func (p *path) overTCP(ctx context.Context, req *sip.Request, branch string, ans
 	if err != nil {
 		return nil, err
 	}
-	out, data := s.out, p.stamp(req, "TCP", s.LocalAddr().(*net.TCPAddr).AddrPort(), branch)
+	out, data := s.out, stamp(req, "TCP", s.LocalAddr().(*net.TCPAddr).AddrPort(), branch)
 	heard := s.heard.Load()
 	silent := time.NewTimer(silence)
 	defer silent.Stop()

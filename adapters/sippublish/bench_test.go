@@ -17,8 +17,8 @@ func echo(b *testing.B) string {
 	if err != nil {
 		b.Fatal(err)
 	}
-	conn.SetReadBuffer(4<<20)
-	conn.SetWriteBuffer(4<<20)
+	conn.SetReadBuffer(4 << 20)
+	conn.SetWriteBuffer(4 << 20)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -31,15 +31,15 @@ const (
 
 // Config says where and what to publish.
 type Config struct {
-	Name      string
-	Server    sipnet.Target
-	Proxy     sipnet.Target // the outbound proxy that requests go to on their way; zero for none
-	TLS       sipnet.TLS    // for the transport tls
+	Name   string
+	Server sipnet.Target
+	Proxy  sipnet.Target // the outbound proxy that requests go to on their way; zero for none
+	TLS    sipnet.TLS    // for the transport tls
 	// Username and Password answer a digest challenge; "" for none.
 	Username, Password string
-	Profile   Profile
-	TupleID   string // "" for the profile's own
-	UserAgent string // the User-Agent header
+	Profile            Profile
+	TupleID            string // "" for the profile's own
+	UserAgent          string // the User-Agent header
 	// RefreshBody repeats the body in a refresh. RFC 3903 section 4.1 asks for none, but a
 	// Kamailio presence server without a database forgets the one it has at such a refresh.
 	RefreshBody bool
@@ -63,7 +63,7 @@ func New(cfg Config) (*Publisher, error) {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = defaultTimeout
 	}
-	client, err := sipnet.New(sipnet.Config{Server: cfg.Server, Contact: true})
+	client, err := sipnet.New(sipnet.Config{Server: cfg.Server})
 	if err != nil {
 		return nil, fmt.Errorf("publisher %s: %w", cfg.Name, err)
 	}
@@ -104,6 +104,7 @@ func (p *Publisher) request(r busylamp.Request) (*sip.Request, error) {
 	req.AppendHeader(&sip.ToHeader{Address: uri})
 	req.AppendHeader(&callID)
 	req.AppendHeader(&sip.CSeqHeader{SeqNo: 1, MethodName: sip.PUBLISH})
+	req.AppendHeader(&sip.ContactHeader{Address: sip.Uri{Scheme: "sip", User: uri.User}}) // sipnet knows the rest
 	req.AppendHeader(&maxForwards)
 	req.AppendHeader(sip.NewHeader("Event", "presence"))
 	// Whole seconds, rounded up: 0 would remove the publication.
