@@ -176,7 +176,7 @@ func TestRemovalOvertakes(t *testing.T) {
 		collect()
 		e.Settled(sent[len(sent)-1], ok("t", 100*time.Second))
 	}
-	e.Advance(90 * time.Second) // all refreshes are due, one is outstanding
+	e.Advance(85 * time.Second) // all refreshes are due, one is outstanding
 	collect()
 	refreshing := sent[len(sent)-1]
 	last := 9

@@ -132,9 +132,10 @@ func New(cfg Config) (*Engine, error) {
 		e.proxies = append(e.proxies, &proxy{name: name, index: i, calls: make(map[DialogID]*call)})
 	}
 	for i, p := range cfg.Publishers {
+		expires := orElse(p.Expires, 600*time.Second)
 		e.publishers = append(e.publishers, &publisher{name: p.Name, index: i,
-			expires: orElse(p.Expires, 600*time.Second), max: orElse(p.Max, 256), sentinel: !p.NoSentinel,
-			codes: make(map[int]uint64)})
+			expires: expires, initial: orElse(p.InitialExpires, expires), max: orElse(p.Max, 256),
+			rate: bucket{rate: p.Rate}, wants: p.Wants, sentinel: !p.NoSentinel, codes: make(map[int]uint64)})
 	}
 	return e, nil
 }
@@ -244,6 +245,12 @@ func (e *Engine) Settled(r Request, o Outcome) {
 	p := r.publication
 	p.publisher.inFlight--
 	p.publisher.count(r, o)
+	if o.Result != Unavailable {
+		p.publisher.heard(e.now)
+	}
+	if o.Result == TooBrief && !e.adopt(p.publisher, r, o.MinExpires) {
+		o.Result = Refused
+	}
 	p.settle(e, r, o)
 	e.plan(p)
 	e.forgetIdle(p.person)
@@ -280,13 +287,15 @@ func (e *Engine) plan(p *publication) {
 	k, wake := p.next(e.now)
 	to := urgent
 	if k == Refresh {
-		to = routine
+		if last := p.lastMoment(); e.now < last {
+			to, wake = routine, last
+		}
 	}
-	switch {
-	case k != 0 && to > p.waits: // a refresh that becomes a change overtakes the refreshes
+	if k != 0 && to > p.waits { // what becomes urgent overtakes the refreshes
 		p.waits = to
 		p.publisher.lanes[to].push(p)
-	case wake > 0:
+	}
+	if wake > 0 {
 		e.wheel.set(&p.timer, wake)
 	}
 }
@@ -303,7 +312,7 @@ func (e *Engine) dispatch() {
 		return
 	}
 	for _, pub := range e.publishers {
-		for pub.inFlight < pub.max && pub.waiting() > 0 {
+		for pub.waiting() > 0 && pub.room(e.now) > 0 && pub.rate.open(e.now) {
 			from := urgent
 			if pub.lanes[urgent].len() == 0 {
 				from = routine
@@ -327,7 +336,9 @@ func (e *Engine) send(p *publication) {
 	}
 	e.wheel.stop(&p.timer)
 	p.outstanding, p.sentAt = k, e.now
-	p.publisher.inFlight++
+	p.publisher.calendar.cancel(p)
+	p.publisher.asked(e.now)
+	p.publisher.rate.take()
 	e.out.Publish = append(e.out.Publish, PublishWork{Publisher: p.publisher.index, Request: p.request(e, k)})
 }
 

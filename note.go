@@ -24,7 +24,7 @@ func (e *Engine) note(warning bool, what, kind, name, explanation string) {
 // noteOutcome tells of a publisher's failures: the first, other ones, and their end.
 func (e *Engine) noteOutcome(p *publication, r Request, o Outcome) {
 	pub := p.publisher
-	if o.Result == Accepted || o.Result == Gone {
+	if o.Result == Accepted || o.Result == Gone || o.Result == TooBrief {
 		if pub.trouble != "" && e.now-pub.troubleAt >= noteEvery {
 			pub.trouble, pub.troubleAt = "", e.now
 			e.note(false, "the presence server accepts again", "publisher", pub.name, "")
@@ -32,12 +32,17 @@ func (e *Engine) noteOutcome(p *publication, r Request, o Outcome) {
 		return
 	}
 	trouble := fmt.Sprintf("%v %d %s", o.Result, o.Code, o.Reason)
+	e.trouble(pub, trouble, "a PUBLISH was not accepted; it will be tried again",
+		fmt.Sprintf("%v of %s: %s", r.Kind, r.Presentity, trouble))
+}
+
+// trouble tells of a publisher's trouble, unless it or another was told of a moment ago.
+func (e *Engine) trouble(pub *publisher, trouble, what, explanation string) {
 	if trouble == pub.trouble || pub.trouble != "" && e.now-pub.troubleAt < noteEvery {
 		return
 	}
 	pub.trouble, pub.troubleAt = trouble, e.now
-	e.note(true, "a PUBLISH was not accepted; it will be tried again", "publisher", pub.name,
-		fmt.Sprintf("%v of %s: %s", r.Kind, r.Presentity, trouble))
+	e.note(true, what, "publisher", pub.name, explanation)
 }
 
 func (p *publisher) waiting() int { return p.lanes[routine].len() + p.lanes[urgent].len() }

@@ -43,6 +43,7 @@ func (e *Engine) person(uri Presentity) *person {
 	for i := range who.pubs {
 		p := &who.pubs[i]
 		p.person, p.publisher, p.timer.owner = who, e.publishers[i], p
+		p.muted = p.publisher.wants != nil && !p.publisher.wants(uri)
 	}
 	e.byURI[uri] = who
 	e.people = append(e.people, who)
@@ -54,16 +55,16 @@ func (e *Engine) forgetIdle(who *person) {
 	if who.confirmed+who.early > 0 || len(who.claims) > 0 {
 		return
 	}
-	for i := range who.pubs {
-		p := &who.pubs[i]
-		if p.has != Unknown || p.outstanding != 0 || p.waits != 0 {
-			return
-		}
-	}
 	if e.byURI[who.uri] != who {
 		return
 	}
 	for i := range who.pubs {
+		if who.pubs[i].occupied(e) {
+			return
+		}
+	}
+	for i := range who.pubs {
+		who.pubs[i].refuse(false)
 		e.wheel.stop(&who.pubs[i].timer)
 	}
 	e.wheel.stop(&who.timer)
@@ -72,6 +73,26 @@ func (e *Engine) forgetIdle(who *person) {
 	e.people[who.place], last.place = last, who.place
 	e.people[len(e.people)-1] = nil
 	e.people = e.people[:len(e.people)-1]
+}
+
+// A refusal is remembered for longer than its delay, so that the delay can grow, and only
+// so many of people without calls.
+const (
+	refusedMemory = 2 * refusedMost
+	maxRefused    = 100_000
+)
+
+// occupied tells whether a publication is still needed. A refusal is remembered for a while
+// after the calls, so that the next call does not begin anew with the server's patience.
+func (p *publication) occupied(e *Engine) bool {
+	if p.has != Unknown || p.outstanding != 0 || p.waits != 0 {
+		return true
+	}
+	if forget := p.sentAt + refusedMemory; p.refused && e.now < forget && p.publisher.refused <= maxRefused {
+		e.wheel.set(&p.timer, forget)
+		return true
+	}
+	return false
 }
 
 // claim replaces what one source says of somebody, and tells the publishers if the

@@ -71,6 +71,7 @@ type Request struct {
 	Expires     time.Duration // 0 for Remove
 
 	publication *publication
+	former      bool // removes what the server may have under a tag that it failed at
 }
 
 // Result is what an answer to a PUBLISH means to us.

@@ -24,7 +24,7 @@ func TestWorld(t *testing.T) {
 		t.Repeat(w.actions())
 		w.calm()
 		w.check(false)
-		w.pass(11*time.Minute, true) // beyond Expires: the orphans are gone
+		w.pass(31*time.Minute, true) // beyond Expires: the orphans are gone
 		w.check(true)
 	})
 }
@@ -93,16 +93,19 @@ func (w *world) actions() map[string]func(*rapid.T) {
 			keep := rapid.Bool().Draw(t, "dialogs survive")
 			w.restart(func(DialogID) bool { return keep })
 		},
-		"resync":         func(*rapid.T) { w.stepResync(false) },
-		"reborn":         func(t *rapid.T) { w.reborn(func() bool { return rapid.Bool().Draw(t, "taken") }) },
-		"resync fails":   func(*rapid.T) { w.stepResync(true) },
-		"time":           func(t *rapid.T) { w.pass(time.Duration(rapid.IntRange(1, 30).Draw(t, "s"))*time.Second, false) },
-		"healthy":        w.serve(healthy),
-		"healthy too":    w.serve(healthy),
-		"silent":         w.serve(silent),
-		"answer lost":    w.serve(answerLost),
-		"fails":          w.serve(fails),
-		"server amnesia": w.serve(amnesia),
+		"resync":          func(*rapid.T) { w.stepResync(false) },
+		"reborn":          func(t *rapid.T) { w.reborn(func() bool { return rapid.Bool().Draw(t, "taken") }) },
+		"resync fails":    func(*rapid.T) { w.stepResync(true) },
+		"time":            func(t *rapid.T) { w.pass(time.Duration(rapid.IntRange(1, 30).Draw(t, "s"))*time.Second, false) },
+		"healthy":         w.serve(healthy),
+		"healthy too":     w.serve(healthy),
+		"silent":          w.serve(silent),
+		"answer lost":     w.serve(answerLost),
+		"fails":           w.serve(fails),
+		"server amnesia":  w.serve(amnesia),
+		"server replaced": w.serve(replaced),
+		"server stricter": w.serve(stricter),
+		"overloaded":      w.serve(overloaded),
 	}
 	for name, act := range maps.Clone(acts) {
 		acts[name] = func(t *rapid.T) { w.t = t; act(t); w.settle() }

@@ -1,6 +1,7 @@
 package busylamp
 
 import (
+	"fmt"
 	"math"
 	"time"
 )
@@ -19,14 +20,19 @@ type publication struct {
 	has     State
 	unsure  bool // a request went unanswered, so that has may be out of date
 	expires time.Duration
+	former  string // a tag that the server failed at, to be removed in case it knows it after all
 
 	timer       timer
 	refreshAt   time.Duration // when to refresh
 	notBefore   time.Duration // back-off
 	sentAt      time.Duration
+	slot        int32 // in the publisher's calendar, 0 for none
 	attempts    uint8 // since the last success
+	tagFailures uint8 // answers of 5xx on end to requests with the tag
 	outstanding Kind  // 0: nothing is outstanding
 	waits       lane  // for a free place at the publisher
+	muted       bool  // the publisher does not want this presentity
+	refused     bool  // by the last answer
 	lastCode    int16
 	lastReason  string
 }
@@ -36,17 +42,23 @@ type lane uint8
 
 const (
 	routine lane = iota + 1 // refreshes
-	urgent                  // changes of state, which go first
+	urgent                  // changes of state, and refreshes at the last moment: they go first
 )
 
 // publisher is one presence server and the publications there.
 type publisher struct {
 	name     string
 	index    int
-	expires  time.Duration
-	max      int // requests outstanding at most
+	expires  time.Duration // to ask for
+	initial  time.Duration // to ask for at first
+	max      int           // requests outstanding at most
+	wants    func(Presentity) bool
 	inFlight int
 	lanes    [urgent + 1]queue[*publication]
+	circuit  circuit
+	rate     bucket
+	calendar calendar
+	refused  int // publications
 
 	trouble    string        // what was last told of it, "" when it is well
 	troubleAt  time.Duration // when
@@ -55,8 +67,18 @@ type publisher struct {
 	suspectAt  time.Duration
 	cursor     int // in Engine.people
 
+	least time.Duration // the shortest lifetime that the server grants, as far as it said
+
 	requests [Remove + 1][Refused + 1]uint64
 	codes    map[int]uint64
+}
+
+// desired is the state that the server should show.
+func (p *publication) desired() State {
+	if p.muted {
+		return Available
+	}
+	return p.person.presence.State
 }
 
 // next says what brings the server's knowledge to what is desired: the kind of request to
@@ -68,20 +90,22 @@ func (p *publication) next(now time.Duration) (k Kind, wake time.Duration) {
 	if p.has != Unknown && now >= p.expires {
 		p.nothing() // the server has let it go (RFC 3903 section 4.1)
 	}
-	desired := p.person.presence.State
+	desired := p.desired()
 	switch {
+	case p.former != "":
+		k = Remove
 	case !desired.Published() && p.has == Unknown:
 		return 0, 0
 	case !desired.Published():
 		k = Remove
-	case p.has == Unknown || p.tag == "" && (p.has != desired || now >= p.refreshAt):
+	case p.has == desired && !p.unsure && now < p.refreshAt:
+		return 0, max(p.refreshAt, p.notBefore)
+	case p.has == Unknown || p.tag == "" || p.tagFailures >= tagDoubted:
 		k = Initial
-	case p.has != desired || p.unsure:
-		k = Modify
-	case now >= p.refreshAt:
+	case p.has == desired && !p.unsure:
 		k = Refresh
 	default:
-		return 0, max(p.refreshAt, p.notBefore)
+		k = Modify
 	}
 	if now < p.notBefore {
 		return 0, p.notBefore
@@ -89,21 +113,32 @@ func (p *publication) next(now time.Duration) (k Kind, wake time.Duration) {
 	return k, 0
 }
 
+// lastMoment returns when a refresh may wait no longer for changes of state to go first.
+func (p *publication) lastMoment() time.Duration { return p.expires - (p.expires-p.sentAt)/10 }
+
 // Back-off after a failure, and after a refusal that will hardly change by itself. The
 // first must stay well below 30 s: that is when a server that is back must be right.
 const (
 	failedFirst, failedMost   = 500 * time.Millisecond, 20 * time.Second
-	refusedFirst, refusedMost = 30 * time.Second, time.Hour
+	refusedFirst, refusedMost = 30 * time.Second, 10 * time.Minute
 	refusedStuck              = time.Minute
 	// A server that grants more than this is asked again after it all the same.
 	maxServerExpires = 24 * time.Hour
+	// tagDoubted is how many failures with a tag make the tag suspect: Kamailio answers
+	// 500, and not 412, to one that is not of its own making.
+	tagDoubted = 3
 )
 
 // settle takes the outcome of the outstanding request.
 func (p *publication) settle(e *Engine, r Request, o Outcome) {
 	p.outstanding = 0
 	p.lastCode, p.lastReason = int16(o.Code), o.Reason
+	p.refuse(o.Result == Refused)
 	e.noteOutcome(p, r, o)
+	if r.former {
+		p.formerSettled(e, o)
+		return
+	}
 	switch o.Result {
 	case Accepted:
 		p.accepted(e, r, o)
@@ -113,28 +148,90 @@ func (p *publication) settle(e *Engine, r Request, o Outcome) {
 		p.nothing()
 		p.attempts, p.notBefore = 0, 0
 		if r.Tag == "" {
-			p.tries()
-			p.notBefore = e.now + e.spread(failedMost)
+			p.retry(e, failedMost, failedMost, o)
 			return
 		}
 		e.suspect(p.publisher)
+	case TooBrief: // again at once, with the lifetime that the server grants
 	case Refused:
 		p.unsure = true
-		p.tries()
 		most := refusedMost
-		if p.has != Unknown && p.has != p.person.presence.State {
+		if p.has != Unknown && p.has != p.desired() {
 			most = refusedStuck // a lamp shows what is not so
 		}
-		p.notBefore = e.now + e.spread(backoff(int(p.attempts), refusedFirst, most))
+		p.retry(e, refusedFirst, most, o)
+	case Unavailable:
+		p.unsure = true
+		if o.Code == 0 && p.publisher.answersOthers(e.now, p.sentAt) {
+			p.retry(e, failedFirst, failedMost, o)
+			return
+		}
+		p.tries() // when is up to the publisher's circuit
+		e.unavailable(p.publisher, o.RetryAfter)
 	default:
 		p.unsure = true
-		p.tries()
-		p.notBefore = e.now + e.spread(backoff(int(p.attempts), failedFirst, failedMost))
+		p.doubtTag(r)
+		p.retry(e, failedFirst, failedMost, o)
+	}
+}
+
+// retry sets the back-off: it grows with every try, and is no shorter than the server asks.
+func (p *publication) retry(e *Engine, first, most time.Duration, o Outcome) {
+	p.tries()
+	p.notBefore = e.now + max(e.spread(backoff(int(p.attempts), first, most)), min(o.RetryAfter, maxRetryAfter))
+}
+
+// doubtTag counts the failures with the tag: after a few, a request without it is tried
+// (see next), and when that fails as well, it was not the tag. Removals go on with it: were
+// the server at fault, nobody else would end what it has.
+func (p *publication) doubtTag(r Request) {
+	if r.Tag == "" {
+		p.tagFailures = 0
+	} else if p.tagFailures < tagDoubted {
+		p.tagFailures++
+	}
+}
+
+// formerSettled takes the outcome of removing what the server may have under the former
+// tag. Any answer will do: as a rule it never knew it.
+func (p *publication) formerSettled(e *Engine, o Outcome) {
+	if o.Result == Unavailable {
+		e.unavailable(p.publisher, o.RetryAfter)
+		return
+	}
+	p.former = ""
+}
+
+// adopt takes the shortest lifetime that a server grants (RFC 3903 section 6, step 4), and
+// tells whether there is sense in asking again.
+func (e *Engine) adopt(pub *publisher, r Request, least time.Duration) bool {
+	if r.Kind == Remove || least > maxServerExpires {
+		return false
+	}
+	if least > pub.least {
+		pub.least = least
+		e.note(true, "the server grants no publication that is so short; a longer one is asked for", "publisher", pub.name,
+			fmt.Sprintf("its Min-Expires is %.0f s and %.0f s were asked for: raise expires", least.Seconds(), r.Expires.Seconds()))
+	}
+	return pub.least > r.Expires
+}
+
+// asks returns the lifetime to ask for.
+func (p *publisher) asks(wish time.Duration) time.Duration { return max(wish, p.least) }
+
+// refuse counts the publications whose last request was refused.
+func (p *publication) refuse(refused bool) {
+	if p.refused != refused {
+		p.refused = refused
+		p.publisher.refused += map[bool]int{true: 1, false: -1}[refused]
 	}
 }
 
 // nothing notes that the server holds nothing of ours.
-func (p *publication) nothing() { p.tag, p.has, p.unsure = "", Unknown, false }
+func (p *publication) nothing() {
+	p.tag, p.former, p.has, p.unsure, p.tagFailures = "", "", Unknown, false, 0
+	p.publisher.calendar.cancel(p)
+}
 
 func (p *publication) tries() {
 	if p.attempts < math.MaxUint8 {
@@ -145,7 +242,7 @@ func (p *publication) tries() {
 // accepted notes what the server has now. Times count from the sending: the server may
 // have started its clock then.
 func (p *publication) accepted(e *Engine, r Request, o Outcome) {
-	p.attempts, p.notBefore = 0, 0
+	p.attempts, p.notBefore, p.tagFailures = 0, 0, 0
 	if r.Kind == Remove {
 		p.nothing()
 		return
@@ -156,28 +253,34 @@ func (p *publication) accepted(e *Engine, r Request, o Outcome) {
 		life = r.Expires
 	}
 	life = min(life, maxServerExpires)
+	if r.Kind == Initial {
+		p.former = p.tag // the server may know it after all
+	}
 	p.tag = o.Tag
 	if r.Kind != Refresh {
 		p.has = r.State
 	}
 	p.expires = p.sentAt + life
-	// Between 60 and 80 % of the lifetime: spread, and with time for several tries.
-	p.refreshAt = p.sentAt + life*6/10 + time.Duration(e.rand.Int64N(int64(life/5)+1))
+	e.bookRefresh(p, life)
 }
 
 // request builds the PUBLISH of a kind.
 func (p *publication) request(e *Engine, k Kind) Request {
 	r := Request{Kind: k, Presentity: p.person.uri, publication: p}
-	if k != Initial {
+	switch {
+	case k == Remove && p.former != "":
+		r.Tag, r.former = p.former, true
+		return r
+	case k == Remove:
 		r.Tag = p.tag
+		return r
+	case k == Initial:
+		r.Expires = p.publisher.asks(p.publisher.initial)
+	default:
+		r.Tag, r.Expires = p.tag, p.publisher.asks(p.publisher.expires)
 	}
-	if k != Remove {
-		r.Expires = p.publisher.expires
-		r.State = p.person.presence.State
-	}
-	if k != Remove {
-		r.DisplayName = e.cfg.Directory.DisplayName(p.person.uri)
-	}
+	r.State = p.person.presence.State
+	r.DisplayName = e.cfg.Directory.DisplayName(p.person.uri)
 	return r
 }
 

@@ -20,8 +20,9 @@ const (
 	maxScan        = 1024 // people looked at in one go
 )
 
-// tickPublisher sends the sentinel when it is due.
+// tickPublisher looks at the server's health, and sends the sentinel when it is due.
 func (e *Engine) tickPublisher(pub *publisher) {
+	e.tickCircuit(pub)
 	if e.now < pub.sentinelAt {
 		return
 	}

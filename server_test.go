@@ -10,6 +10,8 @@ import (
 type simServer struct {
 	entries map[Presentity]map[string]simEntry
 	serial  int
+	foreign int           // tags up to it are not of its own making
+	least   time.Duration // the shortest lifetime that it grants
 }
 
 type simEntry struct {
@@ -28,6 +30,9 @@ const (
 	fails              // 500
 	refuses            // 403
 	amnesia            // restarted with an empty table, then healthy
+	replaced           // another server with an empty table, which fails at the tags of the first
+	stricter           // grants no less than half an hour from now on
+	overloaded         // 503
 )
 
 // answer lets a server treat the i-th outstanding request.
@@ -39,7 +44,7 @@ func (w *world) answer(i int, how weather) {
 	var out Outcome
 	switch how {
 	case silent:
-		out = Outcome{Result: Failed, Reason: "no answer"}
+		out = Outcome{Result: Unavailable, Reason: "no answer"}
 	case fails:
 		out = Outcome{Result: Failed, Code: 500}
 	case refuses:
@@ -50,9 +55,18 @@ func (w *world) answer(i int, how weather) {
 			e.orphan = true
 			s.entries[p.Request.Presentity][out.Tag] = e
 		}
-		out = Outcome{Result: Failed, Reason: "no answer"}
-	case amnesia:
-		s.entries = map[Presentity]map[string]simEntry{}
+		out = Outcome{Result: Unavailable, Reason: "no answer"}
+	case overloaded:
+		out = Outcome{Result: Unavailable, Code: 503, RetryAfter: 7 * time.Second}
+	case amnesia, replaced, stricter:
+		switch how {
+		case amnesia:
+			s.entries = map[Presentity]map[string]simEntry{}
+		case replaced:
+			s.entries, s.foreign = map[Presentity]map[string]simEntry{}, s.serial
+		case stricter:
+			s.least = 30 * time.Minute
+		}
 		out = s.take(p.Request, w.now)
 	default:
 		out = s.take(p.Request, w.now)
@@ -65,6 +79,13 @@ func (w *world) answer(i int, how weather) {
 func (s *simServer) take(r Request, now time.Duration) Outcome {
 	entries := s.live(r.Presentity, now)
 	old, known := entries[r.Tag]
+	var serial int
+	if n, _ := fmt.Sscanf(r.Tag, "tag%d", &serial); n > 0 && serial <= s.foreign {
+		return Outcome{Result: Failed, Code: 500}
+	}
+	if r.Expires > 0 && r.Expires < s.least {
+		return Outcome{Result: TooBrief, Code: 423, MinExpires: s.least}
+	}
 	if r.Tag != "" && !known {
 		return Outcome{Result: Gone, Code: 412}
 	}
@@ -129,10 +150,23 @@ func (w *world) check(orphansToo bool) {
 			}
 		}
 	}
-	if v := w.e.Views(0, 100); len(v) != len(truth) {
-		w.t.Fatalf("%d people are kept and %d are in calls", len(v), len(truth))
+	for _, v := range w.e.Views(0, 100) {
+		if _, ok := truth[v.Presentity]; !ok && !v.unresolved() {
+			w.t.Fatalf("%s is kept without a call: %+v", v.Presentity, v)
+		}
 	}
 	if calls := w.e.Stats().Calls; calls != seen {
 		w.t.Fatalf("%d calls are counted and %d are up", calls, seen)
 	}
+}
+
+// unresolved tells whether somebody is kept for what a server may have: a removal that it
+// fails at, or a refusal that is remembered.
+func (v View) unresolved() bool {
+	for _, p := range v.Publications {
+		if p.Attempts > 0 {
+			return true
+		}
+	}
+	return false
 }

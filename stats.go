@@ -60,7 +60,7 @@ func (p *publisher) count(r Request, o Outcome) {
 
 func (p *publisher) snapshot() PublisherStats {
 	return PublisherStats{Requests: p.requests, Codes: maps.Clone(p.codes), InFlight: p.inFlight,
-		Waiting: p.waiting(), Expires: p.expires}
+		Waiting: p.waiting(), Down: p.circuit.down, Refused: p.refused, Expires: p.asks(p.expires)}
 }
 
 // ProxyStatus is what the engine knows of a proxy's standing.

@@ -52,6 +52,10 @@ func (e *Engine) TakeOver(records []Record) {
 		who := e.person(r.Presentity)
 		p := &who.pubs[i]
 		p.tag, p.has, p.unsure, p.expires, p.refreshAt = r.Tag, r.State, r.Unsure, r.Expires, min(r.Refresh, r.Expires)
+		if p.refreshAt <= e.now { // many came due meanwhile: not all of them at once
+			p.refreshAt = e.now + time.Duration(e.rand.Int64N(int64(r.Expires-e.now)/2+1))
+		}
+		p.publisher.calendar.book(p)
 		if !r.Clear {
 			until := max(r.Expires, e.now+e.cfg.Hold)
 			e.claim(who, Claim{Source: sourceTakeover, State: r.State, Since: e.now, Until: until}, reason{what: "taken over"})

@@ -1,0 +1,415 @@
+package busylamp
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// line is a server in simulated time: answer tells when and how a request ends.
+type line struct {
+	t      *testing.T
+	e      *Engine
+	now    time.Duration
+	server *simServer
+	answer func(r Request) (after time.Duration, o Outcome)
+	due    []pending
+	sent   []sending
+	serial uint32
+	up     []DialogID
+	queue  []time.Duration // when the oldest calls of up end
+}
+
+type pending struct {
+	at time.Duration
+	r  Request
+	o  Outcome
+}
+
+type sending struct {
+	at time.Duration
+	r  Request
+}
+
+func newLine(t *testing.T, cfg PublisherConfig) *line {
+	cfg.Name = "s"
+	e, err := New(Config{Proxies: []string{"p"}, Directory: testDirectory{}, Publishers: []PublisherConfig{cfg},
+		Seed: 1, Hold: 24 * time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &line{t: t, e: e, server: &simServer{entries: map[Presentity]map[string]simEntry{}}}
+	l.answer = l.well
+	return l
+}
+
+// well answers within a millisecond.
+func (l *line) well(r Request) (time.Duration, Outcome) {
+	return time.Millisecond, l.server.take(r, l.now)
+}
+
+func (l *line) collect() {
+	for _, p := range l.e.Take().Publish {
+		l.sent = append(l.sent, sending{l.now, p.Request})
+		after, o := l.answer(p.Request)
+		l.due = append(l.due, pending{l.now + after, p.Request, o})
+	}
+}
+
+// step lets 10 ms pass.
+func (l *line) step() {
+	l.now += 10 * time.Millisecond
+	l.e.Advance(l.now)
+	l.collect()
+	for progress := true; progress; {
+		progress = false
+		due := l.due
+		l.due = nil
+		for _, p := range due {
+			if p.at > l.now {
+				l.due = append(l.due, p)
+				continue
+			}
+			l.e.Settled(p.r, p.o)
+			l.collect()
+			progress = true
+		}
+	}
+}
+
+func (l *line) pass(d time.Duration) {
+	for end := l.now + d; l.now < end; {
+		l.step()
+	}
+}
+
+// call lets two of many users talk for a while.
+func (l *line) call(lasts time.Duration) {
+	l.serial++
+	id := DialogID{1, l.serial}
+	n := int(l.serial) * 2
+	l.e.Calls(0, []CallEvent{{Dialog: id, Stage: Confirmed, Caller: user(n % 40_000), Callee: user((n + 1) % 40_000)}})
+	l.up, l.queue = append(l.up, id), append(l.queue, l.now+lasts)
+}
+
+// load is calls at a rate, each as long as the others.
+func (l *line) load(d, every, lasts time.Duration) {
+	next := l.now
+	for end := l.now + d; l.now < end; l.step() {
+		for ; next <= l.now; next += every {
+			l.call(lasts)
+		}
+		for len(l.queue) > 0 && l.queue[0] <= l.now {
+			l.e.Calls(0, []CallEvent{{Dialog: l.up[0], Stage: Ended}})
+			l.up, l.queue = l.up[1:], l.queue[1:]
+		}
+	}
+}
+
+// wrong counts the users whom the server shows as they are not.
+func (l *line) wrong() (n int) {
+	for _, v := range l.e.Views(0, 1_000_000) {
+		entries := l.server.live(v.Presentity, l.now)
+		if busy := v.State.Published(); busy != (len(entries) == 1) || len(entries) > 1 {
+			n++
+		}
+	}
+	for who := range l.server.entries {
+		if _, known := l.e.View(who); !known && len(l.server.live(who, l.now)) > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// TestDeadForTenMinutes: a server that is dead for 10 minutes under 100 calls a second is
+// probed, and right at once when it is back.
+func TestDeadForTenMinutes(t *testing.T) {
+	for _, dead := range []struct {
+		name   string
+		answer func(Request) (time.Duration, Outcome)
+		most   int // requests a second, after the first 3 s
+	}{
+		{"black hole", func(Request) (time.Duration, Outcome) {
+			return 32 * time.Second, Outcome{Result: Unavailable, Reason: "no answer"}
+		}, 1},
+		{"refused connection", func(Request) (time.Duration, Outcome) {
+			return 0, Outcome{Result: Unavailable, Reason: "connection refused"}
+		}, 2},
+		{"503", func(Request) (time.Duration, Outcome) {
+			return time.Millisecond, Outcome{Result: Unavailable, Code: 503}
+		}, 2},
+	} {
+		t.Run(dead.name, func(t *testing.T) {
+			t.Parallel()
+			l := newLine(t, PublisherConfig{})
+			l.load(time.Minute, 10*time.Millisecond, 30*time.Second)
+			if n := l.wrong(); n > 8 {
+				t.Fatalf("%d users wrong before", n)
+			}
+			begin, before := l.now, len(l.sent)
+			l.answer = dead.answer
+			l.load(10*time.Minute, 10*time.Millisecond, 30*time.Second)
+			perSecond := map[time.Duration]int{}
+			most := 0
+			for _, s := range l.sent[before:] {
+				if s.at > begin+silence+time.Second {
+					sec := s.at / time.Second
+					perSecond[sec]++
+					most = max(most, perSecond[sec])
+				}
+			}
+			if most > dead.most {
+				t.Errorf("%d requests in a second into the silence", most)
+			}
+			if !l.e.Stats().Publishers[0].Down {
+				t.Error("not known to be down")
+			}
+			total := len(l.sent) - before
+			back := l.now
+			l.answer = l.well
+			for i := 0; (l.wrong() > 8 || l.e.Stats().Publishers[0].Down) && i < 60; i++ {
+				l.load(time.Second, 10*time.Millisecond, 30*time.Second)
+			}
+			converged := l.now - back
+			// In the black hole a request of the last 32 s is still under way: over the wire
+			// its retransmission, 4 s later at most, would be answered.
+			if limit := map[string]time.Duration{"black hole": 34 * time.Second}[dead.name]; converged > max(limit, 8*time.Second) {
+				t.Errorf("right after %v", converged)
+			}
+			t.Logf("%d requests into the silence in 10 minutes (%.2f a second, %d in the worst), right %v after", total, float64(total)/600, most, converged)
+		})
+	}
+}
+
+// TestSlowServer: 5 s for every answer do not make a second request of any.
+func TestSlowServer(t *testing.T) {
+	l := newLine(t, PublisherConfig{})
+	l.answer = func(r Request) (time.Duration, Outcome) { return 5 * time.Second, l.server.take(r, l.now) }
+	for i := range 100 {
+		l.e.Calls(0, []CallEvent{{Dialog: DialogID{1, uint32(i)}, Stage: Confirmed, Caller: user(2 * i), Callee: user(2*i + 1)}})
+	}
+	l.pass(20 * time.Second)
+	if len(l.sent) < 200 || len(l.sent) > 204 { // a few sentinels
+		t.Errorf("%d requests for 200 users", len(l.sent))
+	}
+	if n := l.wrong(); n != 0 {
+		t.Errorf("%d users wrong", n)
+	}
+}
+
+// TestRetryAfter: a 503 with Retry-After stops everything for so long, to the second.
+func TestRetryAfter(t *testing.T) {
+	l := newLine(t, PublisherConfig{})
+	l.answer = func(Request) (time.Duration, Outcome) {
+		return 0, Outcome{Result: Unavailable, Code: 503, RetryAfter: 7 * time.Second}
+	}
+	l.call(time.Hour)
+	l.step()
+	told := l.sent[len(l.sent)-1].at
+	l.answer = l.well
+	n := len(l.sent)
+	l.call(time.Hour)
+	for l.now < told+7*time.Second-10*time.Millisecond {
+		l.step()
+	}
+	if len(l.sent) != n {
+		t.Fatalf("sent %v after a 503 that asked for 7 s", l.sent[n].at-told)
+	}
+	l.pass(time.Second)
+	if n := l.wrong(); n != 0 {
+		t.Errorf("%d users wrong 8 s after", n)
+	}
+}
+
+// TestRetryAfterOfOne: any other answer's Retry-After is for that presentity alone.
+func TestRetryAfterOfOne(t *testing.T) {
+	for _, o := range []Outcome{{Result: Failed, Code: 500, RetryAfter: 50 * time.Second}, {Result: Refused, Code: 404, RetryAfter: 50 * time.Second}} {
+		l := newLine(t, PublisherConfig{NoSentinel: true})
+		l.answer = func(r Request) (time.Duration, Outcome) {
+			if r.Presentity == Presentity(user(2)) {
+				return 0, o
+			}
+			return l.well(r)
+		}
+		l.call(time.Hour) // users 2 and 3
+		l.pass(49 * time.Second)
+		if len(l.sent) != 2 || len(l.server.live(Presentity(user(3)), l.now)) != 1 {
+			t.Errorf("%d requests; the other user has %v", len(l.sent), l.server.entries)
+		}
+		l.pass(2 * time.Second)
+		if len(l.sent) != 3 {
+			t.Errorf("%d requests after Retry-After", len(l.sent))
+		}
+	}
+}
+
+// TestOneWithoutAnswer: a server that answers everybody but one is not down.
+func TestOneWithoutAnswer(t *testing.T) {
+	l := newLine(t, PublisherConfig{})
+	l.answer = func(r Request) (time.Duration, Outcome) {
+		if r.Presentity == Presentity(user(2)) {
+			return 32 * time.Second, Outcome{Result: Unavailable, Reason: "no answer"}
+		}
+		return l.well(r)
+	}
+	for range 200 {
+		l.call(time.Hour)
+		l.pass(time.Second)
+		if l.e.Stats().Publishers[0].Down {
+			t.Fatalf("down at %v", l.now)
+		}
+	}
+	if n := l.wrong(); n != 1 {
+		t.Errorf("%d users wrong", n)
+	}
+}
+
+// TestFewFailuresAreNotAll: users at whom the server fails do not hold up the others.
+func TestFewFailuresAreNotAll(t *testing.T) {
+	l := newLine(t, PublisherConfig{})
+	bad := map[Presentity]bool{}
+	l.answer = func(r Request) (time.Duration, Outcome) {
+		if bad[r.Presentity] {
+			return 0, Outcome{Result: Failed, Code: 500}
+		}
+		return l.well(r)
+	}
+	for i := range 100 {
+		bad[Presentity(user(2*i+2))] = i%2 == 0
+		l.call(time.Hour)
+	}
+	l.pass(30 * time.Second)
+	if n := l.wrong(); n != 50 {
+		t.Errorf("%d users wrong, want the 50 at whom the server fails", n)
+	}
+	if st := l.e.Stats().Publishers[0]; st.Waiting != 0 || st.Down {
+		t.Errorf("%d wait; down: %v", st.Waiting, st.Down)
+	}
+}
+
+// TestTooBrief: the lifetime that the server wants is taken for everybody, and told once.
+func TestTooBrief(t *testing.T) {
+	l := newLine(t, PublisherConfig{Expires: 60 * time.Second})
+	l.server.least = 90 * time.Second
+	l.call(time.Hour)
+	l.pass(time.Second)
+	l.call(time.Hour)
+	l.pass(10 * time.Minute)
+	if n := l.wrong(); n != 0 {
+		t.Errorf("%d users wrong", n)
+	}
+	brief := l.e.Stats().Publishers[0].Codes[423]
+	if brief == 0 || brief > 2 {
+		t.Errorf("%d answers of 423", brief)
+	}
+	if got := l.e.Stats().Publishers[0].Expires; got != 90*time.Second {
+		t.Errorf("asks for %v", got)
+	}
+}
+
+// TestTooBriefWithoutSense: a 423 that asks for nothing, or for the moon, is a refusal.
+func TestTooBriefWithoutSense(t *testing.T) {
+	for _, least := range []time.Duration{0, time.Second, 600 * time.Second, 25 * time.Hour} {
+		s := newScript(t)
+		s.busy(true)
+		s.settled(s.expect(Initial, ""), Outcome{Result: TooBrief, Code: 423, MinExpires: least})
+		s.quiet(20 * time.Second)
+		s.pass(25 * time.Second)
+		s.settled(s.expect(Initial, ""), ok("t", 600*time.Second))
+		s.busy(false)
+		s.settled(s.expect(Remove, "t"), Outcome{Result: TooBrief, Code: 423, MinExpires: time.Hour})
+		s.quiet(20 * time.Second)
+	}
+}
+
+// TestForeignTag: a server that fails at a tag that is not its own gets a fresh
+// publication, and is told to forget what it may have under the tag.
+func TestForeignTag(t *testing.T) {
+	s := newScript(t)
+	s.e.publishers[0].sentinel = false
+	s.busy(true)
+	s.settled(s.expect(Initial, ""), ok("foreign", 600*time.Second))
+	for len(s.out) == 0 {
+		s.pass(wheelTick)
+	}
+	for i := range tagDoubted {
+		kind := map[bool]Kind{true: Refresh, false: Modify}[i == 0] // unsure: with the body
+		s.settled(s.expect(kind, "foreign"), failure)
+		s.pass(10 * time.Second)
+	}
+	s.settled(s.expect(Initial, ""), ok("own", 600*time.Second))
+	s.settled(s.expect(Remove, "foreign"), failure)
+	s.quiet(100 * time.Second)
+	s.busy(false)
+	s.settled(s.expect(Remove, "own"), ok("", 0))
+}
+
+// TestFailingServerKeepsTheTag: when a request without the tag fails as well, it was not
+// the tag.
+func TestFailingServerKeepsTheTag(t *testing.T) {
+	s := newScript(t)
+	s.busy(true)
+	s.settled(s.expect(Initial, ""), ok("t1", 60*time.Second))
+	s.e.publishers[0].sentinel = false
+	s.pass(49 * time.Second)
+	for _, want := range []string{"t1", "t1", "t1", "", "t1"} {
+		if len(s.out) != 1 || s.out[0].Tag != want {
+			t.Fatalf("at %v: %+v, want tag %q", s.now, s.out, want)
+		}
+		r := s.out[0]
+		s.out = nil
+		s.settled(r, failure)
+		for len(s.out) == 0 {
+			s.pass(wheelTick)
+		}
+	}
+}
+
+// TestRefusalIsRemembered: the next call of somebody who was refused waits for the rest of
+// the delay, and the delay grows from call to call.
+func TestRefusalIsRemembered(t *testing.T) {
+	l := newLine(t, PublisherConfig{})
+	l.answer = func(Request) (time.Duration, Outcome) { return 0, refusal }
+	for i := range 360 { // a call of 5 s every 10 s, for an hour
+		id := DialogID{1, uint32(i)}
+		l.e.Calls(0, []CallEvent{{Dialog: id, Stage: Confirmed, Caller: user(1)}})
+		l.pass(5 * time.Second)
+		l.e.Calls(0, []CallEvent{{Dialog: id, Stage: Ended}})
+		l.pass(5 * time.Second)
+	}
+	if n := len(l.sent); n < 5 || n > 13 {
+		t.Errorf("%d requests in an hour", n)
+	}
+	if n := l.e.Stats().Publishers[0].Refused; n != 1 {
+		t.Errorf("%d refused", n)
+	}
+	l.pass(refusedMemory + time.Minute)
+	if st := l.e.Stats(); st.People != 0 || st.Publishers[0].Refused != 0 {
+		t.Errorf("still kept: %+v", st)
+	}
+}
+
+// TestWants: a publisher gets those whom it wants, and what an earlier configuration
+// published of others is removed.
+func TestWants(t *testing.T) {
+	e, err := New(Config{Proxies: []string{"p"}, Directory: testDirectory{}, Publishers: []PublisherConfig{
+		{Name: "all"}, {Name: "one", Wants: func(p Presentity) bool { return p == Presentity(user(1)) }}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.TakeOver([]Record{{Publisher: "one", Presentity: Presentity(user(2)), Tag: "old", State: OnThePhone, Expires: time.Minute}})
+	e.Calls(0, []CallEvent{{Dialog: DialogID{1, 1}, Stage: Confirmed, Caller: user(1), Callee: user(2)}})
+	got := map[string]bool{}
+	for _, w := range e.Take().Publish {
+		got[fmt.Sprint(w.Publisher, " ", w.Request.Kind, " ", w.Request.Presentity, " ", w.Request.Tag)] = true
+	}
+	for _, want := range []string{"0 initial " + user(1) + " ", "0 initial " + user(2) + " ", "1 initial " + user(1) + " ", "1 remove " + user(2) + " old"} {
+		if !got[want] {
+			t.Errorf("not sent: %q (sent %v)", want, got)
+		}
+	}
+	if len(got) != 4 {
+		t.Errorf("sent %v", got)
+	}
+}
