@@ -52,6 +52,8 @@ type Recorder struct {
 	recent  []string
 	repeats int
 	tags    int
+	dead    bool
+	unheard []time.Time // requests that arrived while it was dead
 }
 
 // publication is a publication that the recorder has.
@@ -85,6 +87,10 @@ const rememberedAnswers = 8192
 func (r *Recorder) request(m *message, from netip.AddrPort) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.dead {
+		r.unheard = append(r.unheard, m.at)
+		return
+	}
 	branch := m.branch()
 	if answer := r.answers[branch]; answer != "" {
 		r.repeats++
@@ -140,6 +146,22 @@ func (r *Recorder) drop(user, tag string) {
 	} else {
 		r.byUser[user] = rest
 	}
+}
+
+// Die lets nothing be answered or recorded until Revive.
+func (r *Recorder) Die() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dead, r.unheard = true, nil
+}
+
+// Revive ends that, and returns when packets arrived meanwhile. What was published before
+// is still there.
+func (r *Recorder) Revive() (unheard []time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dead = false
+	return r.unheard
 }
 
 // All returns every PUBLISH so far, in the order of arrival.

@@ -22,6 +22,7 @@ type SidecarConfig struct {
 	Evapi, RPC string   // of the proxy
 	Domains    []string // {Domain}
 	Server     string   // the presence server's host:port, by UDP
+	Others     []string // further presence servers, by UDP: publishers other1, other2...
 	Profile    string
 	Expires    time.Duration
 	Sides      string
@@ -46,6 +47,9 @@ func (c SidecarConfig) yaml() string {
 	option("    profile", c.Profile)
 	if c.Expires > 0 {
 		option("    expires", c.Expires.String())
+	}
+	for i, server := range c.Others {
+		fmt.Fprintf(&b, "  - name: other%d\n    server: sip:%s;transport=udp\n", i+1, server)
 	}
 	option("state", c.State)
 	option("admin", Addr(c.Admin))
