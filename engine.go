@@ -28,6 +28,7 @@ type Config struct {
 	Hold       time.Duration // how long the calls of an unreachable proxy are kept: 1 hour
 	MaxCalls   int           // a proxy's calls at most: 2,000,000
 	Seed       uint64        // for jitter
+	Durable    bool          // Work.Store is wanted
 }
 
 // PublisherConfig is what the engine needs to know of a publisher.
@@ -69,6 +70,7 @@ type Work struct {
 	Publish []PublishWork
 	Lists   []ListWork
 	Details []DetailWork
+	Store   []StoreOp // in their order; times are the engine's
 	Changes []Change
 	Notes   []Note
 }
@@ -298,6 +300,7 @@ func (e *Engine) plan(p *publication) {
 	if wake > 0 {
 		e.wheel.set(&p.timer, wake)
 	}
+	e.keep(p)
 }
 
 // wake looks at a publication again, because its time has come.
@@ -336,9 +339,10 @@ func (e *Engine) send(p *publication) {
 	}
 	e.wheel.stop(&p.timer)
 	p.outstanding, p.sentAt = k, e.now
-	p.publisher.calendar.cancel(p)
 	p.publisher.asked(e.now)
 	p.publisher.rate.take()
+	p.dirty = p.dirty || k == Modify // the next life must not trust the state
+	e.keep(p)
 	e.out.Publish = append(e.out.Publish, PublishWork{Publisher: p.publisher.index, Request: p.request(e, k)})
 }
 

@@ -14,6 +14,7 @@ type Loop struct {
 	proxies    []Proxy
 	publishers []Publisher
 	observe    func([]Change, []Note)
+	keep       func([]StoreOp)
 
 	mailbox  chan func(*Engine)
 	done     chan struct{}
@@ -36,6 +37,9 @@ type LoopConfig struct {
 	Proxies    []Proxy
 	Publishers []Publisher
 	Observe    func([]Change, []Note) // is told what people should read; may be nil
+	// Keep hands changes to the store, and does not wait for it; times are from now on.
+	// May be nil.
+	Keep func([]StoreOp)
 	// Withdraw is how long Run may take at its end to remove what is published; 0 leaves
 	// it for the next life, see Records.
 	Withdraw time.Duration
@@ -46,7 +50,7 @@ const settleTime = time.Second
 
 // NewLoop returns a loop around an engine, which is the loop's from now on.
 func NewLoop(e *Engine, cfg LoopConfig) *Loop {
-	return &Loop{engine: e, proxies: cfg.Proxies, publishers: cfg.Publishers, observe: cfg.Observe,
+	return &Loop{engine: e, proxies: cfg.Proxies, publishers: cfg.Publishers, observe: cfg.Observe, keep: cfg.Keep,
 		withdraw: cfg.Withdraw, asking: make([]context.CancelFunc, len(cfg.Proxies)), mailbox: make(chan func(*Engine), mailboxSize), done: make(chan struct{})}
 }
 
@@ -101,11 +105,13 @@ func (l *Loop) Records() []Record {
 	records := l.engine.Records()
 	now := time.Since(l.began)
 	for i := range records {
-		records[i].Expires -= now
-		records[i].Refresh -= now
+		records[i].after(now)
 	}
 	return records
 }
+
+// after makes a record's times relative to a moment.
+func (r *Record) after(now time.Duration) { r.Expires, r.Refresh = r.Expires-now, r.Refresh-now }
 
 // batch takes a message and those that wait behind it.
 func (l *Loop) batch(f func(*Engine)) {
@@ -127,6 +133,13 @@ func (l *Loop) step(f func(*Engine)) {
 func (l *Loop) perform(w Work) {
 	if l.observe != nil && len(w.Changes)+len(w.Notes) > 0 {
 		l.observe(w.Changes, w.Notes)
+	}
+	if l.keep != nil && len(w.Store) > 0 {
+		now := time.Since(l.began)
+		for i := range w.Store {
+			w.Store[i].Record.after(now)
+		}
+		l.keep(w.Store)
 	}
 	for _, p := range w.Publish {
 		l.workers.Go(func() {

@@ -3,7 +3,7 @@ package busylamp
 import "time"
 
 // bucket is a token bucket: it lets rate requests a second out, in bursts of a tenth of a
-// second's worth. The zero bucket knows no limit.
+// second's worth, and 2 at least. The zero bucket knows no limit.
 type bucket struct {
 	rate   float64
 	tokens float64
@@ -15,7 +15,7 @@ func (b *bucket) open(now time.Duration) bool {
 	if b.rate <= 0 {
 		return true
 	}
-	b.tokens = min(b.tokens+(now-b.filled).Seconds()*b.rate, max(b.rate/10, 1))
+	b.tokens = min(b.tokens+(now-b.filled).Seconds()*b.rate, max(b.rate/10, 2))
 	b.filled = now
 	return b.tokens >= 1
 }

@@ -54,6 +54,9 @@ func TestTakenOverRefreshesAreSpread(t *testing.T) {
 		records = append(records, Record{Publisher: "s", Presentity: Presentity(user(i)), Tag: "t", State: OnThePhone, Expires: 100 * time.Second})
 	}
 	l.e.TakeOver(records)
+	if n := l.e.publishers[0].calendar.booked; n != 1000 {
+		t.Errorf("%d refreshes booked", n)
+	}
 	l.answer = func(Request) (time.Duration, Outcome) { return 0, ok("t", 600*time.Second) }
 	l.pass(60 * time.Second)
 	perSecond := map[time.Duration]int{}
@@ -144,4 +147,22 @@ func TestCalendarForgets(t *testing.T) {
 	if live := l.e.Live(); left != cal.booked || left != live {
 		t.Errorf("%d booked, %d in seconds, %d publications", cal.booked, left, live)
 	}
+}
+
+// TestLastMoment: a refresh that waits behind changes goes before its publication lapses.
+func TestLastMoment(t *testing.T) {
+	l := newLine(t, PublisherConfig{Rate: 10, NoSentinel: true})
+	who := Presentity(user(39_999))
+	l.e.TakeOver([]Record{{Publisher: "s", Presentity: who, Tag: "t", State: OnThePhone, Expires: 100 * time.Second, Refresh: 20 * time.Second}})
+	l.answer = func(Request) (time.Duration, Outcome) { return 0, ok("t", time.Hour) }
+	l.load(100*time.Second, 190*time.Millisecond, time.Hour) // 10.5 changes a second: there are always some
+	for _, s := range l.sent {
+		if s.r.Presentity == who {
+			if s.r.Kind != Refresh || s.at < 90*time.Second {
+				t.Errorf("%v at %v", s.r.Kind, s.at)
+			}
+			return
+		}
+	}
+	t.Error("not refreshed before it lapsed")
 }

@@ -2,6 +2,7 @@ package busylamp
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -45,6 +46,27 @@ type Publisher interface {
 	// twice at a time for one presentity.
 	Publish(ctx context.Context, r Request) Outcome
 }
+
+// Store keeps what servers have, so that the next life of the sidecar can take it over
+// even if this one is killed. Its methods come from one goroutine at a time.
+type Store interface {
+	// Load returns the records of earlier lives that have not expired. Their times are
+	// from now on.
+	Load(ctx context.Context) ([]Record, error)
+	// Commit makes changes durable, all of them or none; when it returns nil, they survive
+	// a kill. Times are from now on. [ErrFenced] says that the store is somebody else's
+	// now, for good; after any other error the same changes may be committed again.
+	Commit(ctx context.Context, ops []StoreOp) error
+}
+
+// StoreOp is a change of a [Store].
+type StoreOp struct {
+	Record Record // its Publisher and Presentity are the key
+	Delete bool   // the record; else it is put in the place of an earlier one
+}
+
+// ErrFenced is what a [Store] answers when another sidecar has taken it.
+var ErrFenced = errors.New("another sidecar has taken the store")
 
 // Kind is one of RFC 3903's four uses of PUBLISH (section 4.1).
 type Kind uint8

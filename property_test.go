@@ -93,8 +93,11 @@ func (w *world) actions() map[string]func(*rapid.T) {
 			keep := rapid.Bool().Draw(t, "dialogs survive")
 			w.restart(func(DialogID) bool { return keep })
 		},
-		"resync":          func(*rapid.T) { w.stepResync(false) },
-		"reborn":          func(t *rapid.T) { w.reborn(func() bool { return rapid.Bool().Draw(t, "taken") }) },
+		"resync": func(*rapid.T) { w.stepResync(false) },
+		"reborn": func(t *rapid.T) { w.reborn(func() bool { return rapid.Bool().Draw(t, "taken") }) },
+		"killed": func(t *rapid.T) {
+			w.killed(func() bool { return rapid.Bool().Draw(t, "taken") }, func() bool { return rapid.Bool().Draw(t, "stored") })
+		},
 		"resync fails":    func(*rapid.T) { w.stepResync(true) },
 		"time":            func(t *rapid.T) { w.pass(time.Duration(rapid.IntRange(1, 30).Draw(t, "s"))*time.Second, false) },
 		"healthy":         w.serve(healthy),

@@ -33,6 +33,8 @@ type publication struct {
 	waits       lane  // for a free place at the publisher
 	muted       bool  // the publisher does not want this presentity
 	refused     bool  // by the last answer
+	kept        bool  // the store has a record of it
+	dirty       bool  // which is not what it should be
 	lastCode    int16
 	lastReason  string
 }
@@ -166,12 +168,14 @@ func (p *publication) settle(e *Engine, r Request, o Outcome) {
 			p.retry(e, failedFirst, failedMost, o)
 			return
 		}
-		p.tries() // when is up to the publisher's circuit
 		e.unavailable(p.publisher, o.RetryAfter)
 	default:
 		p.unsure = true
-		p.doubtTag(r)
-		p.retry(e, failedFirst, failedMost, o)
+		most := failedMost
+		if p.doubtTag(r) {
+			most = failedFirst // the request without the tag follows at once
+		}
+		p.retry(e, failedFirst, most, o)
 	}
 }
 
@@ -181,15 +185,17 @@ func (p *publication) retry(e *Engine, first, most time.Duration, o Outcome) {
 	p.notBefore = e.now + max(e.spread(backoff(int(p.attempts), first, most)), min(o.RetryAfter, maxRetryAfter))
 }
 
-// doubtTag counts the failures with the tag: after a few, a request without it is tried
-// (see next), and when that fails as well, it was not the tag. Removals go on with it: were
-// the server at fault, nobody else would end what it has.
-func (p *publication) doubtTag(r Request) {
+// doubtTag counts the failures with the tag, and tells whether it is suspect now: then a
+// request without it is next. If that fails as well, it may not have been the tag, and the
+// two take turns. Removals go on with the tag: were the server at fault, nobody else would
+// end what it has.
+func (p *publication) doubtTag(r Request) bool {
 	if r.Tag == "" {
-		p.tagFailures = 0
-	} else if p.tagFailures < tagDoubted {
-		p.tagFailures++
+		p.tagFailures = min(p.tagFailures, tagDoubted-1)
+		return false
 	}
+	p.tagFailures = min(p.tagFailures+1, tagDoubted)
+	return p.tagFailures == tagDoubted && r.Kind != Remove
 }
 
 // formerSettled takes the outcome of removing what the server may have under the former
@@ -231,6 +237,7 @@ func (p *publication) refuse(refused bool) {
 func (p *publication) nothing() {
 	p.tag, p.former, p.has, p.unsure, p.tagFailures = "", "", Unknown, false, 0
 	p.publisher.calendar.cancel(p)
+	p.dirty = p.kept
 }
 
 func (p *publication) tries() {
@@ -261,6 +268,7 @@ func (p *publication) accepted(e *Engine, r Request, o Outcome) {
 		p.has = r.State
 	}
 	p.expires = p.sentAt + life
+	p.dirty = true
 	e.bookRefresh(p, life)
 }
 

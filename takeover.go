@@ -24,16 +24,33 @@ func (e *Engine) Records() []Record {
 	var out []Record
 	for _, who := range e.people {
 		for i := range who.pubs {
-			p := &who.pubs[i]
-			if p.has == Unknown || p.tag == "" || p.expires <= e.now {
-				continue
+			if p := &who.pubs[i]; p.has != Unknown && p.tag != "" && p.expires > e.now {
+				out = append(out, p.record())
 			}
-			out = append(out, Record{Publisher: p.publisher.name, Presentity: who.uri, Tag: p.tag, State: p.has,
-				Expires: p.expires, Refresh: p.refreshAt, Unsure: p.unsure || p.outstanding != 0,
-				Clear: !who.presence.State.Published()})
 		}
 	}
 	return out
+}
+
+func (p *publication) record() Record {
+	return Record{Publisher: p.publisher.name, Presentity: p.person.uri, Tag: p.tag, State: p.has,
+		Expires: p.expires, Refresh: p.refreshAt, Unsure: p.unsure || p.outstanding != 0,
+		Clear: !p.person.presence.State.Published()}
+}
+
+// keep has the store follow what the server is known to have. That is learned from its
+// answers, so the store comes after them: a kill between the two leaves at most this one
+// publication behind, which dies within its Expires.
+func (e *Engine) keep(p *publication) {
+	if !p.dirty || !e.cfg.Durable {
+		return
+	}
+	p.dirty = false
+	has := p.has != Unknown && p.tag != ""
+	if has || p.kept {
+		e.out.Store = append(e.out.Store, StoreOp{Record: p.record(), Delete: !has})
+	}
+	p.kept = has
 }
 
 // TakeOver begins with the publications of an earlier life. Each is held by a claim of
@@ -47,6 +64,7 @@ func (e *Engine) TakeOver(records []Record) {
 	for _, r := range records {
 		i, known := byName[r.Publisher]
 		if !known || r.Expires <= e.now || r.Tag == "" || !r.State.Published() {
+			e.out.Store = append(e.out.Store, StoreOp{Record: r, Delete: true})
 			continue
 		}
 		who := e.person(r.Presentity)
@@ -56,6 +74,7 @@ func (e *Engine) TakeOver(records []Record) {
 			p.refreshAt = e.now + time.Duration(e.rand.Int64N(int64(r.Expires-e.now)/2+1))
 		}
 		p.publisher.calendar.book(p)
+		p.kept = true
 		if !r.Clear {
 			until := max(r.Expires, e.now+e.cfg.Hold)
 			e.claim(who, Claim{Source: sourceTakeover, State: r.State, Since: e.now, Until: until}, reason{what: "taken over"})

@@ -1,6 +1,7 @@
 package busylamp
 
 import (
+	"fmt"
 	"testing"
 	"time"
 )
@@ -103,4 +104,56 @@ func TestTakeOverOfARemoval(t *testing.T) {
 	next.collect()
 	next.settled(next.expect(Remove, "t1"), gone)
 	next.quiet(time.Minute)
+}
+
+// TestStore: what the store is told, request by request.
+func TestStore(t *testing.T) {
+	e, err := New(Config{Proxies: []string{"p"}, Directory: testDirectory{}, Sides: SideCaller, Durable: true, Early: true,
+		Publishers: []PublisherConfig{{Name: "s", Expires: 600 * time.Second, NoSentinel: true}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := DialogID{1, 1}
+	next := func(want string) Request {
+		t.Helper()
+		w := e.Take()
+		got := ""
+		for _, op := range w.Store {
+			r := op.Record
+			if op.Delete {
+				got += fmt.Sprintf("delete %s of %s;", r.Presentity, r.Publisher)
+				continue
+			}
+			got += fmt.Sprintf("%s %s %s %v unsure=%v;", r.Publisher, r.Tag, r.State, r.Expires, r.Unsure)
+		}
+		if got != want {
+			t.Errorf("at %v: store is told %q, want %q", e.now, got, want)
+		}
+		if len(w.Publish) == 0 {
+			return Request{}
+		}
+		return w.Publish[0].Request
+	}
+	e.Calls(0, []CallEvent{{Dialog: id, Stage: Early, Caller: user(1)}})
+	r := next("")
+	e.Settled(r, ok("t1", 600*time.Second))
+	next("s t1 ringing 10m0s unsure=false;")
+	e.Calls(0, []CallEvent{{Dialog: id, Stage: Confirmed, Caller: user(1)}})
+	r = next("s t1 ringing 10m0s unsure=true;") // before the modification goes out
+	e.Settled(r, ok("t2", 600*time.Second))
+	next("s t2 on-the-phone 10m0s unsure=false;")
+	for r = (Request{}); r.Kind == 0; r = next("") {
+		e.Advance(e.now + time.Second)
+	}
+	e.Settled(r, gone)
+	r = next("delete sip:u1@example.com of s;") // its successor is under way
+	e.Settled(r, ok("t3", 600*time.Second))
+	next(fmt.Sprintf("s t3 on-the-phone %v unsure=false;", e.now+600*time.Second))
+	e.Calls(0, []CallEvent{{Dialog: id, Stage: Ended}})
+	r = next("")
+	e.Settled(r, ok("", 0))
+	next("delete sip:u1@example.com of s;")
+
+	e.TakeOver([]Record{{Publisher: "gone", Presentity: userA, Tag: "x", State: OnThePhone, Expires: e.now + time.Minute}})
+	next("delete sip:a@example.com of gone;")
 }

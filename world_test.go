@@ -3,6 +3,7 @@ package busylamp
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"pgregory.net/rapid"
@@ -29,6 +30,8 @@ type world struct {
 	details   []simDetail    // their second half
 	requests  []PublishWork  // outstanding
 	busyAt    map[string]int // outstanding by publisher and presentity: at most one
+	stored    map[string]Record
+	uncertain []StoreOp // the last changes, which a kill may cut off
 }
 
 // simProxy is the truth.
@@ -71,9 +74,9 @@ func (testDirectory) Presentity(uri string) (Presentity, error) {
 func (testDirectory) DisplayName(Presentity) string { return "" }
 
 func newWorld(t *rapid.T, publishers int, early bool) *world {
-	w := &world{t: t, known: map[int]bool{}, busyAt: map[string]int{}}
+	w := &world{t: t, known: map[int]bool{}, busyAt: map[string]int{}, stored: map[string]Record{}}
 	w.proxy.calls = map[DialogID]simCall{}
-	cfg := Config{Proxies: []string{"p1"}, Directory: testDirectory{}, Seed: 1, Early: early}
+	cfg := Config{Proxies: []string{"p1"}, Directory: testDirectory{}, Seed: 1, Early: early, Durable: true}
 	for i := range publishers {
 		cfg.Publishers = append(cfg.Publishers, PublisherConfig{Name: fmt.Sprint("s", i), Max: 4})
 		w.servers = append(w.servers, &simServer{entries: map[Presentity]map[string]simEntry{}})
@@ -113,9 +116,71 @@ func (w *world) reborn(taken func() bool) {
 	}
 }
 
+// killed ends the sidecar's life at once. The next one finds what was stored.
+func (w *world) killed(taken, stored func() bool) {
+	if stored() {
+		w.commit()
+	}
+	excused := len(w.uncertain) + len(w.requests)
+	w.uncertain = nil
+	var lost []PublishWork
+	lost, w.requests = w.requests, nil
+	for _, p := range lost {
+		w.busyAt[fmt.Sprint(p.Publisher, p.Request.Presentity)]--
+		if taken() {
+			w.servers[p.Publisher].take(p.Request, w.now)
+		}
+	}
+	known := map[string]bool{}
+	var records []Record
+	for _, r := range w.stored {
+		records = append(records, r)
+		known[fmt.Sprint(r.Publisher, r.Presentity, r.Tag)] = true
+	}
+	slices.SortFunc(records, func(a, b Record) int {
+		return strings.Compare(string(a.Presentity)+a.Publisher, string(b.Presentity)+b.Publisher)
+	})
+	for i, s := range w.servers {
+		for who, entries := range s.entries {
+			for tag, e := range entries {
+				if !e.orphan && w.now < e.expires && !known[fmt.Sprint("s", i, who, tag)] {
+					e.orphan = true
+					entries[tag] = e
+					if excused--; excused < 0 {
+						w.t.Fatalf("%s of %s was neither stored nor in flight when the sidecar was killed", tag, who)
+					}
+				}
+			}
+		}
+	}
+	w.known, w.lists, w.details = map[int]bool{}, nil, nil
+	w.wire, w.delivered, w.lost = nil, nil, false
+	w.begin()
+	w.e.TakeOver(records)
+	if w.connected {
+		w.connect()
+	}
+}
+
+func (w *world) commit() {
+	for _, op := range w.uncertain {
+		key := op.Record.Publisher + string(op.Record.Presentity)
+		if op.Delete {
+			delete(w.stored, key)
+		} else {
+			w.stored[key] = op.Record
+		}
+	}
+	w.uncertain = nil
+}
+
 // settle collects the engine's work and checks what must hold at every moment.
 func (w *world) settle() {
 	work := w.e.Take()
+	if len(work.Store) > 0 {
+		w.commit()
+		w.uncertain = work.Store
+	}
 	for _, p := range work.Publish {
 		key := fmt.Sprint(p.Publisher, p.Request.Presentity)
 		if w.busyAt[key]++; w.busyAt[key] > 1 {
