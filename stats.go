@@ -34,6 +34,7 @@ type PublisherStats struct {
 	InFlight int           // requests that are unanswered
 	Waiting  int           // publications that wait for their turn
 	Down     bool          // the server is silent, or said that it cannot serve: it is only probed
+	Trouble  string        // what was last told of it, "" when it is well
 	Refused  int           // publications whose last request was refused
 	Expires  time.Duration // the lifetime that is asked for: the configured one, or the server's minimum
 }
@@ -60,7 +61,7 @@ func (p *publisher) count(r Request, o Outcome) {
 
 func (p *publisher) snapshot() PublisherStats {
 	return PublisherStats{Requests: p.requests, Codes: maps.Clone(p.codes), InFlight: p.inFlight,
-		Waiting: p.waiting(), Down: p.circuit.down, Refused: p.refused, Expires: p.asks(p.expires)}
+		Waiting: p.waiting(), Down: p.circuit.down, Trouble: p.trouble, Refused: p.refused, Expires: p.asks(p.expires)}
 }
 
 // ProxyStatus is what the engine knows of a proxy's standing.

@@ -21,33 +21,72 @@ type Config struct {
 	TLS    TLS // for the transport tls
 	// Username and Password answer a digest challenge (RFC 3261 section 22); "" for none.
 	Username, Password string
+	// Resolver asks DNS; nil for the system's.
+	Resolver *net.Resolver
+	// OnRequest answers a request that the server sends over our own socket or connection, by
+	// a response made with sip.NewResponseFromRequest, or not at all (nil). It is called from
+	// up to 64 goroutines, never with ACK, and again for a request that is sent again. Close
+	// waits for it. nil answers OPTIONS with 200 and anything else with 405.
+	OnRequest func(*sip.Request) *sip.Response
 	// Log is told of what goes on beside the requests: servers that are left and returned
 	// to, certificates, DNS. nil for nothing.
 	Log *slog.Logger
 }
 
-// Client sends requests to one server.
+// Client sends requests to one server, which may be had at several addresses.
 type Client struct {
 	cfg  Config
+	log  *slog.Logger
+	pace tempo
 	name resolver
+	tls  *identity // nil: not over TLS
+	auth authenticator
+	in   *inbound
 	life context.Context // ends with Close
 	end  context.CancelFunc
 	busy sync.WaitGroup // requests under way and what they started
 
-	mu     sync.Mutex
-	path   *path // to the server; made when first needed
-	closed bool
+	mu      sync.Mutex
+	hops    []*hop // in the order of preference
+	using   *hop   // that requests go to
+	probing bool   // a goroutine looks after the hops that are down
+	closed  bool
 }
 
 var errClosed = errors.New("the client is closed")
 
-// New returns a client. It connects when it first sends.
-func New(cfg Config) (*Client, error) {
-	if cfg.Server.Host == "" {
-		return nil, fmt.Errorf("server %s: no host", cfg.Server)
+// New returns a client. It reads the certificates, and connects when it first sends.
+func New(cfg Config) (*Client, error) { return newClient(cfg, normal) }
+
+func newClient(cfg Config, pace tempo) (*Client, error) {
+	target := cfg.Server
+	if target.Host == "" {
+		return nil, fmt.Errorf("server %s: no host", target)
 	}
-	c := &Client{cfg: cfg, name: resolver{target: cfg.Server, lookup: net.DefaultResolver.LookupNetIP}}
+	c := &Client{cfg: cfg, log: cfg.Log, pace: pace, in: newInbound(cfg.OnRequest),
+		auth: authenticator{username: cfg.Username, password: cfg.Password}}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Resolver == nil {
+		cfg.Resolver = net.DefaultResolver
+	}
+	c.name = resolver{target: target, dns: prompt(cfg.Resolver), tempo: pace, log: c.log, learn: c.learn}
+	if target.Transport == "tls" {
+		var err error
+		if c.tls, err = newIdentity(cfg.TLS, target, c.log); err != nil {
+			return nil, err
+		}
+	} else if cfg.TLS != (TLS{}) {
+		return nil, fmt.Errorf("server %s: tls is set, but this is no tls transport: write transport=tls, or leave tls out", target)
+	}
 	c.life, c.end = context.WithCancel(context.Background())
+	if c.tls != nil {
+		c.busy.Go(func() { c.tls.watch(c.life, pace.certAge) })
+	}
+	if ip, err := netip.ParseAddr(target.Host); err == nil {
+		c.learn([]place{{addr: netip.AddrPortFrom(ip.Unmap(), target.port()), name: target.Host}})
+	}
 	return c, nil
 }
 
@@ -59,17 +98,20 @@ func (c *Client) Close() error {
 	c.end()
 	c.busy.Wait()
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.path != nil {
-		c.path.close()
-		c.path = nil
+	var idle []*path
+	for _, h := range c.hops {
+		idle = append(idle, h.detach()...)
 	}
+	c.mu.Unlock()
+	closeAll(idle)
 	return nil
 }
 
 // Do sends a request and returns its final answer. It writes the Via, and completes a
 // Contact that has no host with the address and the transport that the request leaves by.
-// An error says that there was no answer: ctx ended, or the server cannot be reached.
+// A digest challenge is answered; a 401 or 407 that is left says in its reason phrase why it
+// was not. Of the request, CSeq and credentials are then those that were sent last. An error
+// says that there was no answer: ctx ended, or the server cannot be reached.
 func (c *Client) Do(ctx context.Context, req *sip.Request) (*sip.Response, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -78,16 +120,10 @@ func (c *Client) Do(ctx context.Context, req *sip.Request) (*sip.Response, error
 		return nil, err
 	}
 	defer c.busy.Done()
-	addr, err := c.name.resolve(ctx, c.life, &c.busy)
-	if err != nil {
+	if err := c.name.ready(ctx, c.life, &c.busy); err != nil {
 		return nil, err
 	}
-	way, err := c.enter(addr)
-	if err != nil {
-		return nil, err
-	}
-	defer c.leave(way)
-	return way.exchange(ctx, req)
+	return c.auth.do(ctx, req, c.try)
 }
 
 func (c *Client) begin() error {
@@ -100,29 +136,74 @@ func (c *Client) begin() error {
 	return nil
 }
 
-// enter returns the path to the server, a new one if there is none that can be used. The
-// old one ends with its last request.
-func (c *Client) enter(addr netip.AddrPort) (*path, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if old := c.path; old == nil || old.addr != addr || old.broken.Load() {
-		way, err := newPath(addr, c.cfg.Server.Transport)
-		if err != nil {
-			return nil, err
+// try sends a request to the hop in use and, while that is the hop's fault, to one after
+// another, each with a branch of its own and none twice (RFC 3263 section 4.3). It returns
+// what the last of them said.
+func (c *Client) try(ctx context.Context, req *sip.Request) (res *sip.Response, err error) {
+	var tried [maxHops]*hop
+	for n := range tried {
+		h := c.choose(tried[:n])
+		if h == nil {
+			break
 		}
-		c.path = way
-		if old != nil && old.users == 0 {
-			old.close()
+		tried[n] = h
+		res, err = c.over(ctx, h, req)
+		if c.judge(ctx, h, res, err) {
+			break
 		}
 	}
-	c.path.users++
-	return c.path, nil
+	return res, err
 }
 
-func (c *Client) leave(way *path) {
+// over sends a request to one hop.
+func (c *Client) over(ctx context.Context, h *hop, req *sip.Request) (*sip.Response, error) {
+	way, err := c.enter(h)
+	if err != nil {
+		return nil, err
+	}
+	defer c.leave(h, way)
+	return way.exchange(ctx, req)
+}
+
+// enter returns the path to a hop, a new one if there is none that can be used. The old one
+// ends with its last request.
+func (c *Client) enter(h *hop) (*path, error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if way.users--; way.users == 0 && way != c.path {
+	var idle []*path
+	defer func() {
+		c.mu.Unlock()
+		closeAll(idle)
+	}()
+	if h.way == nil || !h.way.usable() {
+		idle = h.detach()
+		way, err := newPath(c.life, h.addr, c.cfg.Server.Transport, c.tls, c.in, c.pace, func(p *path) { c.fellSilent(h, p) })
+		if err != nil {
+			idle = append(idle, way)
+			return nil, err
+		}
+		h.way = way
+	}
+	h.way.users++
+	return h.way, nil
+}
+
+func (c *Client) leave(h *hop, way *path) {
+	c.mu.Lock()
+	way.users--
+	last := way.users == 0 && (way != h.way || h.gone)
+	if last && way == h.way {
+		h.way = nil
+	}
+	c.mu.Unlock()
+	if last {
+		way.close()
+	}
+}
+
+// closeAll closes paths that nobody uses, without the client's mutex: whoever reads from
+// one may be waiting for that.
+func closeAll(idle []*path) {
+	for _, way := range idle {
 		way.close()
 	}
 }

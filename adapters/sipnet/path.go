@@ -15,129 +15,129 @@ import (
 	"github.com/emiago/sipgo/sip"
 )
 
-// path is the way to one address: a UDP socket, if that is the transport, a TCP connection
-// when there is need of one, and the requests that wait for answers from them.
+// path is the way to one address: a UDP socket, if that is the transport, a connection
+// over TCP or TLS when there is need of one, and the requests that wait for answers.
 //
 // sipgo writes and reads the messages; the transactions are our own. Its transaction layer
 // (v1.7.2) dereferences nil, in a goroutine of its own, when a connection ends while a
 // request is about to be written to it, and without being told of such ends it waits 32 s.
 type path struct {
 	addr    netip.AddrPort
-	udp     *net.UDPConn   // nil: over TCP only
+	tempo   tempo
+	udp     *net.UDPConn   // nil: over connections only
 	broken  atomic.Bool    // udp is not for further requests
+	tls     *identity      // nil: over TCP in the clear
+	in      *inbound       // answers what the server asks
+	edition atomic.Uint64  // of the identity that the connection was made with
 	users   int            // requests under way; the client's mutex guards it
-	workers sync.WaitGroup // goroutines that read and write
+	workers sync.WaitGroup // goroutines that read, write and connect
 
-	turn chan struct{} // holds one while tcp is looked at or made
-	tcp  *stream
+	life   context.Context // ends with close
+	end    context.CancelFunc
+	doomed context.Context // ends when those who wait are to go elsewhere; its cause says why
+	doom   context.CancelCauseFunc
 
 	mu      sync.Mutex
-	waiting map[string]waiter // by Via branch
+	waiting map[string]*waiter // by Via branch
+	dial    *dial              // the last attempt to connect, and what came of it
+	noTCP   time.Time          // until then, large requests do not try TCP first
+	watch   watch
 }
 
-// waiter is a request that waits: an answer must be to its method, too (RFC 3261 section
-// 17.1.3).
+// waiter is a request that waits. What answers it is of its transaction (RFC 3261 section
+// 17.1.3: branch and method) and of its number, for a branch is not always unique.
 type waiter struct {
+	branch  string
 	method  sip.RequestMethod
+	number  uint32
 	answers chan *sip.Response
+	trace   traceFunc
+	watched bool // the server's silence counts; the path's mutex guards it
 }
 
-// Timers of RFC 3261 section 17.1.2 and its table 4.
-const (
-	t1 = 500 * time.Millisecond
-	t2 = 4 * time.Second
-)
+// fault is an error that is the server's, or the way's to it: another one may do better.
+type fault struct{ error }
 
-// maxDatagram is the largest request to go by UDP (RFC 3261 section 18.1.1).
-const maxDatagram = 1300
-
-// socketBuffer is asked of the kernel for a UDP socket. With the default one, answers to a
-// burst of a few hundred requests are lost.
-const socketBuffer = 4 << 20
+func (f fault) Unwrap() error { return f.error }
 
 // errNoAnswer is the end of a request that was sent in vain.
 var errNoAnswer = errors.New("no answer")
 
-func newPath(addr netip.AddrPort, transport string) (*path, error) {
-	p := &path{addr: addr, turn: make(chan struct{}, 1), waiting: map[string]waiter{}}
-	if transport == "udp" {
-		return p, p.openUDP()
+// newPath returns a path that ends with life at the latest. Over anything but UDP it
+// connects when first used. silent is called, in its own goroutine, when nothing has been
+// heard for too long.
+func newPath(life context.Context, addr netip.AddrPort, transport string, id *identity, in *inbound, tempo tempo, silent func(*path)) (*path, error) {
+	p := &path{addr: addr, tempo: tempo, tls: id, in: in, waiting: map[string]*waiter{}}
+	p.life, p.end = context.WithCancel(life)
+	p.doomed, p.doom = context.WithCancelCause(context.Background())
+	p.watch.init(tempo.silence, func() { p.overdue(silent) })
+	if id != nil {
+		p.edition.Store(id.edition.Load())
 	}
-	return p, nil
+	if transport != "udp" {
+		return p, nil
+	}
+	return p, p.openUDP()
 }
 
-// openUDP binds the socket to the address that the kernel would send from, since that goes
-// into the Via header.
-func (p *path) openUDP() error {
-	probe, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(p.addr))
-	if err != nil {
-		return fmt.Errorf("server %s: %w", p.addr, err)
-	}
-	local := probe.LocalAddr().(*net.UDPAddr)
-	probe.Close()
-	if p.udp, err = net.ListenUDP("udp", &net.UDPAddr{IP: local.IP, Zone: local.Zone}); err != nil {
-		return fmt.Errorf("socket to %s: %w", p.addr, err)
-	}
-	p.udp.SetReadBuffer(socketBuffer)
-	p.udp.SetWriteBuffer(socketBuffer)
-	p.workers.Go(p.readUDP)
-	return nil
-}
-
-// readUDP ends when the socket is closed. An answer is known by its transaction, not by
-// where it comes from (RFC 3261 section 17.1.3).
-func (p *path) readUDP() {
-	defer p.broken.Store(true)
-	parser := sip.NewParser()
-	b := make([]byte, 1<<16)
-	for {
-		n, _, err := p.udp.ReadFromUDPAddrPort(b)
-		if err != nil {
-			return
-		}
-		if bytes.HasPrefix(b[:n], []byte("SIP/2.0 ")) {
-			if msg, err := parser.ParseSIP(b[:n]); err == nil {
-				p.deliver(msg)
-			}
-		}
-	}
+// usable says whether further requests may go this way.
+func (p *path) usable() bool {
+	return !p.broken.Load() && p.doomed.Err() == nil && (p.tls == nil || p.edition.Load() == p.tls.edition.Load())
 }
 
 // close ends a path without requests under way.
 func (p *path) close() {
+	p.end()
 	if p.udp != nil {
 		p.udp.Close()
 	}
-	if p.tcp != nil {
-		p.tcp.end(net.ErrClosed)
-	}
+	p.mu.Lock()
+	p.watch.stop()
+	p.mu.Unlock()
 	p.workers.Wait()
 }
 
 // exchange sends a request and returns its final answer.
 func (p *path) exchange(ctx context.Context, req *sip.Request) (*sip.Response, error) {
-	branch := sip.GenerateBranchN(24)
-	answers := make(chan *sip.Response, 2)
-	p.mu.Lock()
-	p.waiting[branch] = waiter{req.Method, answers}
-	p.mu.Unlock()
-	defer func() {
-		p.mu.Lock()
-		delete(p.waiting, branch)
-		p.mu.Unlock()
-	}()
+	if ctx.Err() != nil {
+		return nil, p.unanswered(ctx)
+	}
+	w := p.enlist(ctx, req)
+	defer p.dismiss(w)
 	if p.udp == nil {
-		return p.overTCP(ctx, req, branch, answers)
+		p.expect(w) // connecting counts: who does not accept us is silent, too
+		return p.overStream(ctx, req, w)
 	}
-	data := stamp(req, "UDP", p.udp.LocalAddr().(*net.UDPAddr).AddrPort(), branch)
-	if len(data) <= maxDatagram {
-		return p.overUDP(ctx, data, answers)
+	data := stamp(req, "UDP", p.udp.LocalAddr().(*net.UDPAddr).AddrPort(), w.branch)
+	if len(data) <= maxDatagram || p.isWithoutTCP() {
+		return p.overUDP(ctx, data, w)
 	}
-	res, err := p.overTCP(ctx, req, branch, answers)
-	if errors.Is(err, errConnect) && ctx.Err() == nil {
-		return p.overUDP(ctx, data, answers) // the same section: where TCP is refused, by UDP
+	res, err := p.overStream(ctx, req, w)
+	if errors.Is(err, errConnect) && ctx.Err() == nil && p.doomed.Err() == nil {
+		p.rememberNoTCP()
+		return p.overUDP(ctx, data, w) // RFC 3261 section 18.1.1: where TCP is refused, by UDP
 	}
 	return res, err
+}
+
+func (p *path) enlist(ctx context.Context, req *sip.Request) *waiter {
+	w := &waiter{branch: sip.GenerateBranchN(24), method: req.Method, answers: make(chan *sip.Response, 2), trace: tracing(ctx)}
+	if h := req.CSeq(); h != nil {
+		w.number = h.SeqNo
+	}
+	p.mu.Lock()
+	p.waiting[w.branch] = w
+	p.mu.Unlock()
+	return w
+}
+
+func (p *path) dismiss(w *waiter) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.waiting, w.branch)
+	if w.watched {
+		p.watch.leave(time.Now())
+	}
 }
 
 // stamp puts on a request what depends on the way that it goes, and writes it out.
@@ -164,69 +164,48 @@ func stamp(req *sip.Request, transport string, local netip.AddrPort, branch stri
 }
 
 // deliver hands a response to the request that waits for it. A second one, a late one and
-// anybody else's wait for nobody.
-func (p *path) deliver(msg sip.Message) {
+// anybody else's wait for nobody. Anything from the server's own address says that it lives.
+func (p *path) deliver(msg sip.Message, l link, own bool) {
 	res, ok := msg.(*sip.Response)
-	if !ok || res.Via() == nil || res.CSeq() == nil {
-		return
+	var branch string
+	if ok = ok && res.Via() != nil && res.CSeq() != nil; ok {
+		branch, _ = res.Via().Params.Get("branch")
 	}
-	branch, _ := res.Via().Params.Get("branch")
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if own {
+		p.watch.hear(time.Now())
+	}
+	if !ok {
+		return
+	}
 	w := p.waiting[branch]
-	answers := w.answers
+	if w == nil || res.CSeq().MethodName != w.method || res.CSeq().SeqNo != w.number {
+		return
+	}
+	if !own {
+		p.watch.hear(time.Now())
+	}
+	w.trace.received(l, res)
 	switch {
-	case answers == nil || res.CSeq().MethodName != w.method:
 	case !res.IsProvisional():
 		delete(p.waiting, branch)
-		answers <- res // there is room: one provisional at most came before
-	case len(answers) == 0:
-		answers <- res
+		w.answers <- res // there is room: one provisional at most came before
+	case len(w.answers) == 0:
+		w.answers <- res
 	}
 }
 
-// overUDP is a non-INVITE client transaction over UDP (RFC 3261 section 17.1.2).
-func (p *path) overUDP(ctx context.Context, data []byte, answers <-chan *sip.Response) (*sip.Response, error) {
-	if err := p.send(data); err != nil {
-		return nil, err
-	}
-	interval := t1
-	again := time.NewTimer(interval)
-	defer again.Stop()
-	for {
-		select {
-		case res := <-answers:
-			if !res.IsProvisional() {
-				return res, nil
-			}
-			interval = t2
-		case <-again.C:
-			if err := p.send(data); err != nil {
-				return nil, err
-			}
-			interval = min(2*interval, t2)
-			again.Reset(interval)
-		case <-ctx.Done():
-			return nil, unanswered(ctx)
-		}
-	}
-}
-
-// send writes one datagram. If that fails, the next request has a new socket; those under
-// way over this one go on, for what befell this packet need not befall theirs.
-func (p *path) send(data []byte) error {
-	if _, err := p.udp.WriteToUDPAddrPort(data, p.addr); err != nil {
-		p.broken.Store(true)
-		return fmt.Errorf("send to %s by UDP: %w", p.addr, cause(err))
-	}
-	return nil
-}
-
-func unanswered(ctx context.Context) error {
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+// unanswered is why a request that ended without an answer did.
+func (p *path) unanswered(ctx context.Context) error {
+	switch err := ctx.Err(); {
+	case err == nil:
+		return fault{context.Cause(p.doomed)}
+	case errors.Is(err, context.DeadlineExceeded):
 		return errNoAnswer
+	default:
+		return err
 	}
-	return ctx.Err()
 }
 
 // cause strips the operation and the addresses, which our own error says.
@@ -235,4 +214,9 @@ func cause(err error) error {
 		return op.Err
 	}
 	return err
+}
+
+// to is for errors: what went wrong on the way to the server.
+func (p *path) to(format string, args ...any) error {
+	return fault{fmt.Errorf(format, args...)}
 }

@@ -12,15 +12,47 @@ import (
 	"github.com/emiago/sipgo/sip"
 )
 
-// connTimeout bounds connecting to a server, and its not reading what we write.
-const connTimeout = 5 * time.Second
+// goodbye is how long the end of a TLS connection may take to be told to the server.
+const goodbye = 200 * time.Millisecond
 
-// errConnect marks that there is no connection.
-var errConnect = errors.New("no TCP connection")
+var (
+	// errConnect marks that there is no connection.
+	errConnect = errors.New("no connection")
+	errSilent  = errors.New("nothing heard for too long")
+)
 
-// stream is a TCP connection to the server.
+// dial is one attempt to connect, for which any number of requests wait.
+type dial struct {
+	done   chan struct{} // closed when the rest is known
+	stream *stream
+	err    error
+}
+
+// over says whether a further request needs an attempt of its own.
+func (d *dial) over() bool {
+	if d == nil {
+		return true
+	}
+	select {
+	case <-d.done:
+	default:
+		return false
+	}
+	if d.err != nil {
+		return true
+	}
+	select {
+	case <-d.stream.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// stream is a connection to the server, over TCP or TLS.
 type stream struct {
 	net.Conn
+	raw   net.Conn    // Conn, or what is below its TLS
 	out   chan []byte // to the goroutine that writes
 	heard atomic.Uint64
 
@@ -29,47 +61,75 @@ type stream struct {
 	why   error         // it has
 }
 
+// end closes the connection. TLS says goodbye first, which a peer that does not read must
+// not hold up.
 func (s *stream) end(why error) {
 	s.once.Do(func() {
-		s.why = cause(why)
+		s.why = why
+		late := time.AfterFunc(goodbye, func() { s.raw.Close() })
 		s.Close()
+		late.Stop()
 		close(s.ended)
 	})
 }
 
-// connect returns the connection, a new one if there is none. One request connects and the
-// others wait, each for as long as it wants to.
+// connect returns the connection, a new one if there is none. All requests that need one
+// share one attempt, which goes on when one of them ends.
 func (p *path) connect(ctx context.Context) (*stream, error) {
+	p.mu.Lock()
+	d := p.dial
+	if d.over() {
+		d = &dial{done: make(chan struct{})}
+		p.dial = d
+		p.workers.Go(func() {
+			defer close(d.done)
+			d.stream, d.err = p.open()
+		})
+	}
+	p.mu.Unlock()
 	select {
-	case p.turn <- struct{}{}:
+	case <-d.done:
+		return d.stream, d.err
+	case <-p.doomed.Done():
+		return nil, p.unanswered(ctx)
 	case <-ctx.Done():
 		return nil, fmt.Errorf("%w to %s so far: %w", errConnect, p.addr, ctx.Err())
 	}
-	defer func() { <-p.turn }()
-	if p.tcp != nil {
-		select {
-		case <-p.tcp.ended:
-		default:
-			return p.tcp, nil
-		}
-	}
-	dialer := net.Dialer{Timeout: connTimeout}
-	conn, err := dialer.DialContext(ctx, "tcp", p.addr.String())
+}
+
+// open connects, and starts to read and write.
+func (p *path) open() (*stream, error) {
+	ctx, cancel := context.WithTimeout(p.life, p.tempo.connTimeout)
+	defer cancel()
+	var dialer net.Dialer
+	raw, err := dialer.DialContext(ctx, "tcp", p.addr.String())
 	if err != nil {
-		return nil, fmt.Errorf("%w to %s: %w", errConnect, p.addr, cause(err))
+		return nil, p.to("%w to %s by TCP: %w", errConnect, p.addr, cause(err))
 	}
-	s := &stream{Conn: conn, out: make(chan []byte), ended: make(chan struct{})}
-	p.tcp = s
-	p.workers.Go(s.write)
-	p.workers.Go(func() { s.end(s.read(p.deliver)) })
+	s := &stream{Conn: raw, raw: raw, out: make(chan []byte), ended: make(chan struct{})}
+	if p.tls != nil {
+		edition := p.tls.refresh()
+		if s.Conn, err = p.tls.handshake(ctx, raw); err != nil {
+			raw.Close()
+			return nil, p.to("%w to %s by TLS: %w", errConnect, p.addr, err)
+		}
+		p.edition.Store(edition)
+	}
+	stop := context.AfterFunc(p.life, func() { s.end(net.ErrClosed) })
+	p.workers.Go(func() { s.write(p.tempo.connTimeout) })
+	l := s.link(p.transport())
+	p.workers.Go(func() {
+		defer stop()
+		s.end(s.read(func(msg sip.Message) { p.fromStream(msg, s, l) }))
+	})
 	return s, nil
 }
 
 // read ends with the connection. What is no SIP ends it, since nobody could tell where the
 // next message begins; so does a message over 64 kB, the parser's limit.
 func (s *stream) read(deliver func(sip.Message)) error {
-	parser := sip.NewParser().NewSIPStream()
-	defer parser.Close()
+	f := framer{parser: sip.NewParser().NewSIPStream()}
+	defer f.parser.Close()
 	b := make([]byte, 1<<16)
 	for {
 		n, err := s.Read(b)
@@ -77,7 +137,7 @@ func (s *stream) read(deliver func(sip.Message)) error {
 			return err
 		}
 		s.heard.Add(1)
-		if err := parser.ParseSIPStream(b[:n], deliver); err != nil && !errors.Is(err, sip.ErrParseSipPartial) {
+		if err := f.feed(b[:n], deliver, func() { s.reply(pong) }); err != nil {
 			return err
 		}
 	}
@@ -86,11 +146,11 @@ func (s *stream) read(deliver func(sip.Message)) error {
 // write is the one goroutine that writes. Were it the requests themselves, the end of one
 // during its write would leave the others half a message, and every further write would
 // put off the deadline of one that is stuck.
-func (s *stream) write() {
+func (s *stream) write(timeout time.Duration) {
 	for {
 		select {
 		case data := <-s.out:
-			s.SetWriteDeadline(time.Now().Add(connTimeout))
+			s.SetWriteDeadline(time.Now().Add(timeout))
 			if _, err := s.Write(data); err != nil {
 				s.end(err)
 			}
@@ -100,21 +160,20 @@ func (s *stream) write() {
 	}
 }
 
-// silence is how long a connection may say nothing while a request waits. TCP itself would
-// take up to a quarter of an hour to notice that there is nobody at the other end.
-var silence = 10 * time.Second // a test shortens it
-
-var errSilent = errors.New("nothing heard for too long")
-
-// overTCP is a non-INVITE client transaction over TCP (RFC 3261 section 17.1.2).
-func (p *path) overTCP(ctx context.Context, req *sip.Request, branch string, answers <-chan *sip.Response) (*sip.Response, error) {
+// overStream is a non-INVITE client transaction over TCP or TLS (RFC 3261 section 17.1.2).
+func (p *path) overStream(ctx context.Context, req *sip.Request, w *waiter) (*sip.Response, error) {
 	s, err := p.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	out, data := s.out, stamp(req, "TCP", s.LocalAddr().(*net.TCPAddr).AddrPort(), branch)
+	p.expect(w)
+	out, data := s.out, stamp(req, p.transport(), s.LocalAddr().(*net.TCPAddr).AddrPort(), w.branch)
+	if w.trace != nil {
+		w.trace.sent(s.link(p.transport()), data) // before the answer, which can be quick
+	}
 	heard := s.heard.Load()
-	silent := time.NewTimer(silence)
+	began := heard
+	silent := time.NewTimer(p.tempo.streamSilence)
 	defer silent.Stop()
 	for {
 		select {
@@ -123,26 +182,37 @@ func (p *path) overTCP(ctx context.Context, req *sip.Request, branch string, ans
 		case <-silent.C:
 			if now := s.heard.Load(); now != heard {
 				heard = now
-				silent.Reset(silence)
+				silent.Reset(p.tempo.streamSilence)
 			} else {
 				s.end(errSilent)
 			}
-		case res := <-answers:
+		case res := <-w.answers:
 			if !res.IsProvisional() {
 				return res, nil
 			}
 		case <-s.ended:
-			for len(answers) > 0 { // what came before the end counts
-				if res := <-answers; !res.IsProvisional() {
-					return res, nil
-				}
-			}
-			return nil, fmt.Errorf("connection to %s lost: %w", p.addr, s.why)
+			return p.last(w, p.lost(s, began))
+		case <-p.doomed.Done():
+			return p.last(w, p.unanswered(ctx))
 		case <-ctx.Done():
-			if err = unanswered(ctx); errors.Is(err, errNoAnswer) && s.heard.Load() == heard {
+			if err = p.unanswered(ctx); errors.Is(err, errNoAnswer) && s.heard.Load() == heard {
 				s.end(err)
 			}
 			return nil, err
 		}
 	}
+}
+
+// lost is how a connection ended that had been read from so many times when the request
+// began. If the server has said something since, or speaks UDP too, it need not be down.
+func (p *path) lost(s *stream, began uint64) error {
+	why := cause(s.why)
+	if p.tls != nil {
+		why = p.tls.explain(s.why, s.heard.Load() == 0)
+	}
+	err := fmt.Errorf("connection to %s lost: %w", p.addr, why)
+	if p.udp != nil || s.heard.Load() != began {
+		return err
+	}
+	return fault{err}
 }

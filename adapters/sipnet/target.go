@@ -1,36 +1,35 @@
 package sipnet
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"net"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"time"
 )
 
-// Target is a presence server: where requests go, whatever their Request-URI.
+// Target is a SIP server: where requests go, whatever their Request-URI.
 type Target struct {
 	Host      string // a name or an address, an IPv6 one without its brackets
-	Port      int    // 0: 5060
-	Transport string // "udp" or "tcp"
+	Port      int    // 0: what DNS says of the name (SRV), or else the transport's own
+	Transport string // "udp", "tcp" or "tls"
 }
 
-// ParseTarget reads "sip:HOST[:PORT][;transport=udp|tcp]". It is strict: a parameter that
-// it does not know is rather a misspelt transport than something to ignore.
+// ParseTarget reads "sip:HOST[:PORT][;transport=udp|tcp|tls]" or "sips:HOST[:PORT]", which
+// is TLS (RFC 3261 section 26.2.2). It is strict: a parameter that it does not know is
+// rather a misspelt transport than something to ignore.
 func ParseTarget(s string) (Target, error) {
 	bad := func(format string, args ...any) (Target, error) {
-		return Target{}, fmt.Errorf("%q: %s: want sip:HOST[:PORT];transport=udp|tcp", s, fmt.Sprintf(format, args...))
+		return Target{}, fmt.Errorf("%q: %s: want sip:HOST[:PORT];transport=udp|tcp|tls", s, fmt.Sprintf(format, args...))
 	}
-	rest, ok := strings.CutPrefix(s, "sip:")
-	if !ok {
-		return bad("not a sip: URI")
-	}
+	scheme, rest, _ := strings.Cut(s, ":")
 	t := Target{Transport: "udp"}
+	switch scheme {
+	case "sip":
+	case "sips":
+		t.Transport = "tls"
+	default:
+		return bad("not a sip: or sips: URI")
+	}
 	host, params, hasParams := strings.Cut(rest, ";")
 	if i := strings.LastIndexByte(host, ':'); i > strings.IndexByte(host, ']') {
 		port, err := strconv.ParseUint(host[i+1:], 10, 16)
@@ -39,6 +38,7 @@ func ParseTarget(s string) (Target, error) {
 		}
 		host, t.Port = host[:i], int(port)
 	}
+	var ok bool
 	if t.Host, ok = hostOf(host); !ok {
 		return bad("%q is neither a name nor an address (IPv6 in brackets, no zone)", host)
 	}
@@ -47,11 +47,20 @@ func ParseTarget(s string) (Target, error) {
 		if !strings.EqualFold(name, "transport") {
 			return bad("parameter %q", params)
 		}
-		if t.Transport = strings.ToLower(value); t.Transport != "udp" && t.Transport != "tcp" {
+		if t.Transport, ok = transportOf(scheme, strings.ToLower(value)); !ok {
 			return bad("transport %q", value)
 		}
 	}
 	return t, nil
+}
+
+// transportOf returns the transport that a scheme and its parameter stand for. Under sips,
+// "tcp" is TLS over TCP: there the RFC knows no other word for it.
+func transportOf(scheme, parameter string) (string, bool) {
+	if scheme == "sips" {
+		return "tls", parameter == "tls" || parameter == "tcp"
+	}
+	return parameter, parameter == "udp" || parameter == "tcp" || parameter == "tls"
 }
 
 // hostOf returns a URI's host without brackets, and whether it is one. Link-local IPv6
@@ -71,78 +80,26 @@ func hostOf(s string) (string, bool) {
 	return s, s != "" && len(s) <= 253
 }
 
-// String returns the target as it is configured.
+// String returns the target as it is configured: without a port if it has none, for that
+// is another target than the one with the transport's own.
 func (t Target) String() string {
-	return fmt.Sprintf("sip:%s;transport=%s", net.JoinHostPort(t.Host, strconv.Itoa(t.port())), t.Transport)
+	host := t.Host
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if t.Port != 0 {
+		host += ":" + strconv.Itoa(t.Port)
+	}
+	return "sip:" + host + ";transport=" + t.Transport
 }
 
-func (t Target) port() int {
-	if t.Port == 0 {
+func (t Target) port() uint16 {
+	switch {
+	case t.Port != 0:
+		return uint16(t.Port)
+	case t.Transport == "tls":
+		return 5061
+	default:
 		return 5060
 	}
-	return t.Port
-}
-
-const (
-	// dnsAge is how long an answer of DNS is good without asking again.
-	dnsAge = time.Minute
-	// dnsTimeout bounds asking again, for which no request waits.
-	dnsTimeout = 10 * time.Second
-)
-
-// resolver knows a target's address. The first request waits for DNS; afterwards the last
-// good answer serves, and is renewed beside the requests, so that neither a slow nor a
-// broken DNS holds up or fails any.
-type resolver struct {
-	target Target
-	lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
-
-	mu     sync.Mutex
-	addr   netip.AddrPort
-	asked  time.Time
-	asking bool
-}
-
-// resolve returns the address. What it starts beside ends with life and counts in busy.
-func (r *resolver) resolve(ctx, life context.Context, busy *sync.WaitGroup) (netip.AddrPort, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.addr.IsValid() {
-		r.mu.Unlock()
-		ips, err := r.lookup(ctx, "ip", r.target.Host)
-		r.mu.Lock()
-		return r.answered(ips, err)
-	}
-	if !r.asking && time.Since(r.asked) >= dnsAge {
-		r.asking = true
-		busy.Go(func() {
-			ctx, cancel := context.WithTimeout(life, dnsTimeout)
-			defer cancel()
-			ips, err := r.lookup(ctx, "ip", r.target.Host)
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.asking = false
-			r.answered(ips, err)
-		})
-	}
-	return r.addr, nil
-}
-
-// answered takes what DNS says; r.mu is held. An address stays as long as it is among the
-// answers: publications are there, and DNS shuffles.
-func (r *resolver) answered(ips []netip.Addr, err error) (netip.AddrPort, error) {
-	if err == nil && len(ips) == 0 {
-		err = errors.New("no address")
-	}
-	r.asked = time.Now()
-	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("name of server %s: %w", r.target, err)
-	}
-	for i := range ips {
-		ips[i] = ips[i].Unmap()
-	}
-	if !slices.Contains(ips, r.addr.Addr()) {
-		r.addr = netip.AddrPortFrom(ips[0], uint16(r.target.port()))
-	}
-	return r.addr, nil
 }

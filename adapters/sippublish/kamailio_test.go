@@ -29,12 +29,14 @@ loadmodule "tm.so"
 loadmodule "pv.so"
 loadmodule "presence.so"
 loadmodule "presence_xml.so"
+MODULES
 modparam("presence", "publ_cache", 2)
 modparam("presence", "subs_db_mode", 0)
 modparam("presence", "max_expires", 3600)
 modparam("presence_xml", "force_active", 1)
 request_route {
 	if (method == "PUBLISH") {
+		ACCESS
 		handle_publish();
 		exit;
 	}
@@ -52,9 +54,10 @@ func missing(t *testing.T, how string) {
 	t.Skip(how)
 }
 
-// kamailio starts a presence server and returns its address. It is skipped where there is
-// no Kamailio, but not where that would hide something.
-func kamailio(t *testing.T) string {
+// kamailio starts a presence server with some modules and access control more, and returns
+// its address. It is skipped where there is no Kamailio, but not where that would hide
+// something.
+func kamailio(t *testing.T, modules, access string) string {
 	t.Helper()
 	path, err := exec.LookPath("kamailio")
 	if err != nil {
@@ -74,7 +77,7 @@ func kamailio(t *testing.T) string {
 
 	dir := t.TempDir()
 	cfg := filepath.Join(dir, "kamailio.cfg")
-	if err := os.WriteFile(cfg, []byte(strings.ReplaceAll(presenceServer, "ADDR", addr)), 0o600); err != nil {
+	if err := os.WriteFile(cfg, []byte(strings.NewReplacer("ADDR", addr, "MODULES", modules, "ACCESS", access).Replace(presenceServer)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
@@ -117,7 +120,7 @@ func kamailio(t *testing.T) string {
 
 // TestKamailio is the contract with Kamailio's presence server.
 func TestKamailio(t *testing.T) {
-	addr := kamailio(t)
+	addr := kamailio(t, "", "")
 	for _, tc := range []struct {
 		profile    Profile
 		transport  string

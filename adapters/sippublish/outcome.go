@@ -8,6 +8,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"github.com/busylamp/busylamp"
+	"github.com/busylamp/busylamp/adapters/sipnet"
 )
 
 // Limits of what a server may say.
@@ -17,27 +18,59 @@ const (
 	maxExpires = 1<<31 - 1
 )
 
-// outcome says what an answer means. SIP's status codes end here.
-func outcome(res *sip.Response) busylamp.Outcome {
-	o := busylamp.Outcome{Code: res.StatusCode, Reason: cut(res.Reason, maxReason)}
-	switch c := res.StatusCode; {
-	case c >= 200 && c < 300:
-		o.Result = busylamp.Accepted
+// outcome says what an answer to a PUBLISH means; tagged is whether that had a
+// SIP-If-Match. SIP's status codes end here.
+func outcome(res *sip.Response, tagged bool) busylamp.Outcome {
+	o := busylamp.Outcome{Result: result(res.StatusCode, tagged), Code: res.StatusCode, Reason: cut(res.Reason, maxReason)}
+	switch {
+	case o.Result == busylamp.Accepted:
 		o.Tag = entityTag(res)
-		o.Expires = expires(res)
-	case c == 412: // Conditional Request Failed (RFC 3903 section 11.2.1)
-		o.Result = busylamp.Gone
-	case c == 423: // Interval Too Brief
-		o.Result = busylamp.Refused
-		if h := res.GetHeader("Min-Expires"); h != nil {
-			o.Reason = cut(o.Reason+": the server wants an expires of "+h.Value()+" s at least", maxReason)
+		o.Expires = seconds(res, "Expires")
+		return o
+	case o.Result == busylamp.TooBrief:
+		o.MinExpires = seconds(res, "Min-Expires")
+	case o.Code >= 300 && o.Code < 400:
+		if c := res.GetHeader("Contact"); c != nil {
+			o.Reason = cut(o.Reason+": the server redirects to "+c.Value()+", which is not followed: configure it as server", maxReason)
 		}
-	case c == 408, c >= 500 && c < 600:
-		o.Result = busylamp.Failed
-	default:
-		o.Result = busylamp.Refused
 	}
+	o.RetryAfter = sipnet.RetryAfter(res)
 	return o
+}
+
+// result is the table of the status codes. What is in none of its rows is as good as the
+// hundred's x00 (RFC 3261 section 8.1.3.2).
+func result(code int, tagged bool) busylamp.Result {
+	switch code {
+	case 412: // Conditional Request Failed (RFC 3903 section 11.2.1)
+		return busylamp.Gone
+	case 423: // Interval Too Brief
+		return busylamp.TooBrief
+	case 503:
+		return busylamp.Unavailable
+	case 408, // Request Timeout
+		430, // Flow Failed: an edge proxy has lost the way (RFC 5626 section 11.5)
+		480, // Temporarily Unavailable
+		486, // Busy Here
+		487, // Request Terminated
+		491: // Request Pending: an earlier request is not through yet
+		return busylamp.Failed
+	case 400, 481:
+		// Servers say so of an entity-tag that they cannot read, or do not know, too.
+		if tagged {
+			return busylamp.Failed
+		}
+		return busylamp.Refused
+	case 501, 505, 513: // no method, no version, too large: it will be so next time
+		return busylamp.Refused
+	}
+	switch code / 100 {
+	case 2:
+		return busylamp.Accepted
+	case 5:
+		return busylamp.Failed
+	}
+	return busylamp.Refused
 }
 
 // failed is the outcome of a request without an answer.
@@ -64,9 +97,10 @@ func entityTag(res *sip.Response) string {
 	return tag
 }
 
-// expires returns the answer's Expires, 0 if it has none that makes sense.
-func expires(res *sip.Response) time.Duration {
-	h := res.GetHeader("Expires")
+// seconds returns a header that is a number of them (Expires, Min-Expires), 0 if there is
+// none that makes sense.
+func seconds(res *sip.Response, name string) time.Duration {
+	h := res.GetHeader(name)
 	if h == nil {
 		return 0
 	}

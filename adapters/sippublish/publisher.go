@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -54,6 +55,9 @@ type Config struct {
 type Publisher struct {
 	cfg    Config
 	client *sipnet.Client
+	route  *sip.RouteHeader // to the server, when requests go to a proxy first; else nil
+	taps   taps
+	tapped atomic.Bool // taps has any
 }
 
 const defaultTimeout = 32 * time.Second
@@ -63,12 +67,34 @@ func New(cfg Config) (*Publisher, error) {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = defaultTimeout
 	}
-	client, err := sipnet.New(sipnet.Config{Server: cfg.Server})
+	p := &Publisher{cfg: cfg}
+	first := cfg.Server
+	if cfg.Proxy != (sipnet.Target{}) {
+		first, p.route = cfg.Proxy, routeTo(cfg.Server)
+	}
+	var err error
+	p.client, err = sipnet.New(sipnet.Config{Server: first, TLS: cfg.TLS, Username: cfg.Username, Password: cfg.Password, Log: cfg.Log})
 	if err != nil {
 		return nil, fmt.Errorf("publisher %s: %w", cfg.Name, err)
 	}
-	return &Publisher{cfg: cfg, client: client}, nil
+	return p, nil
 }
+
+// routeTo names the server to an outbound proxy, which need not know it: a loose route (RFC
+// 3261 section 16.12), so that the Request-URI stays the presentity.
+func routeTo(t sipnet.Target) *sip.RouteHeader {
+	host := t.Host
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	uri := sip.Uri{Scheme: "sip", Host: host, Port: t.Port}
+	uri.UriParams.Add("lr", "")
+	uri.UriParams.Add("transport", t.Transport)
+	return &sip.RouteHeader{Address: uri}
+}
+
+// Status tells how the publisher stands with its server, or its outbound proxy.
+func (p *Publisher) Status() sipnet.Status { return p.client.Status() }
 
 // Close ends all connections. Requests that are under way fail first.
 func (p *Publisher) Close() error { return p.client.Close() }
@@ -81,11 +107,11 @@ func (p *Publisher) Publish(ctx context.Context, r busylamp.Request) busylamp.Ou
 	if err != nil {
 		return busylamp.Outcome{Result: busylamp.Refused, Reason: err.Error()}
 	}
-	res, err := p.client.Do(ctx, req)
+	res, err := p.client.Do(p.traced(ctx, r.Presentity), req)
 	if err != nil {
 		return failed(err)
 	}
-	return outcome(res)
+	return outcome(res, r.Tag != "")
 }
 
 // request builds a PUBLISH: RFC 3903 section 4.1, table 1. A publication is no dialog, so
@@ -100,6 +126,9 @@ func (p *Publisher) request(r busylamp.Request) (*sip.Request, error) {
 	from.Params.Add("tag", sip.GenerateTagN(16))
 	callID := sip.CallIDHeader(sip.GenerateTagN(24))
 	maxForwards := sip.MaxForwardsHeader(70)
+	if p.route != nil {
+		req.AppendHeader(p.route)
+	}
 	req.AppendHeader(from)
 	req.AppendHeader(&sip.ToHeader{Address: uri})
 	req.AppendHeader(&callID)

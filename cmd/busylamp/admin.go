@@ -32,7 +32,7 @@ func (s *sidecar) listen() (net.Listener, error) {
 
 // serveAdmin serves the HTTP interface until ctx ends.
 func (s *sidecar) serveAdmin(ctx context.Context, l net.Listener) {
-	server := &http.Server{Handler: s.routes(), ReadTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second,
+	server := &http.Server{Handler: s.routes(ctx), ReadTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second,
 		MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
 	stopped := make(chan struct{})
 	go func() {
@@ -50,7 +50,8 @@ func (s *sidecar) serveAdmin(ctx context.Context, l net.Listener) {
 	<-stopped
 }
 
-func (s *sidecar) routes() http.Handler {
+// routes returns the HTTP interface, whose endless answers end with ctx.
+func (s *sidecar) routes(ctx context.Context) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(newMetrics(s), collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -60,6 +61,8 @@ func (s *sidecar) routes() http.Handler {
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
 	mux.HandleFunc("GET /api/v1/presentities", s.presentities)
 	mux.HandleFunc("GET /api/v1/proxies", s.proxies)
+	mux.HandleFunc("GET /api/v1/publishers", s.listPublishers)
+	mux.HandleFunc("GET /api/v1/trace", func(w http.ResponseWriter, r *http.Request) { s.trace(ctx, w, r) })
 	return mux
 }
 

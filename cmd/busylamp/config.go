@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"io"
 	"time"
 )
 
@@ -10,8 +12,8 @@ import (
 //
 // The tags are the rules that one value alone can break (see shape.go): max is the most
 // entries of a list, min and max bound a number or a duration, oneof lists the words that
-// a text can be, and false is what a YAML false means, for the words that YAML 1.1 takes
-// for one. Rules between values are in validate.go.
+// a text can be, false and true are what these mean in YAML, for the words that YAML 1.1
+// takes for them, and sep is what separates a list's entries in a variable (see env.go). Rules between values are in validate.go.
 type config struct {
 	Kamailio   []proxyConfig     `koanf:"kamailio" max:"64"`                     // the proxies, at least one
 	Domains    []string          `koanf:"domains" max:"1000"`                    // presentities that we publish for, at least one
@@ -37,15 +39,52 @@ type proxyConfig struct {
 // publisherConfig is one presence server.
 type publisherConfig struct {
 	Name           string        `koanf:"name"`
-	Server         string        `koanf:"server"`                                   // sip:host[:port][;transport=udp|tcp]
-	Profile        string        `koanf:"profile" oneof:"rpid,audiocodes"`          // the format of the document
-	Expires        time.Duration `koanf:"expires" min:"10s" max:"24h"`              // lifetime of a publication
-	TupleID        string        `koanf:"tuple_id"`                                 // the PIDF tuple's id, "" for the profile's own
-	RefreshBody    string        `koanf:"refresh_body" oneof:"auto,always,never"`   // whether a refresh repeats the document
-	Sentinel       string        `koanf:"sentinel" oneof:"auto,on,off" false:"off"` // whether a server that lost its table is looked for
-	Timeout        time.Duration `koanf:"timeout" min:"1s" max:"5m"`                // of one request
-	MaxOutstanding int           `koanf:"max_outstanding" min:"1" max:"4096"`       // requests at a time
+	Server         string        `koanf:"server"`                                             // see problems.target
+	OutboundProxy  string        `koanf:"outbound_proxy"`                                     // where requests to the server go first, "" for the server itself
+	TLS            tlsConfig     `koanf:"tls"`                                                // of the first of these hops
+	Username       string        `koanf:"username"`                                           // for digest authentication, "" for none
+	Password       secret        `koanf:"password"`                                           // after validate that of password_file, too
+	PasswordFile   string        `koanf:"password_file"`                                      // holds the password, "" for none
+	Profile        string        `koanf:"profile" oneof:"rpid,audiocodes"`                    // the format of the document
+	Expires        time.Duration `koanf:"expires" min:"10s" max:"24h"`                        // lifetime of a publication
+	InitialExpires time.Duration `koanf:"initial_expires" min:"0s" max:"24h"`                 // that of its first request, 0 for Expires
+	TupleID        string        `koanf:"tuple_id"`                                           // the PIDF tuple's id, "" for the profile's own
+	UserAgent      string        `koanf:"user_agent"`                                         // "" for our own, see userAgent
+	RefreshBody    string        `koanf:"refresh_body" oneof:"auto,always,never"`             // whether a refresh repeats the document
+	Sentinel       string        `koanf:"sentinel" oneof:"auto,on,off" false:"off" true:"on"` // whether a server that lost its table is looked for
+	Timeout        time.Duration `koanf:"timeout" min:"1s" max:"5m"`                          // of one request
+	MaxOutstanding int           `koanf:"max_outstanding" min:"1" max:"4096"`                 // requests at a time
+	Rate           int           `koanf:"rate" min:"0" max:"100000"`                          // requests per second, 0 for no limit
+	Filter         filterConfig  `koanf:"filter"`                                             // whose presence is published here
 }
+
+// tlsConfig says how a server proves who it is, and how we do.
+type tlsConfig struct {
+	CAFile     string `koanf:"ca_file"`     // who may vouch for the server, "" for the system's authorities
+	CertFile   string `koanf:"cert_file"`   // our certificate with its chain, "" for none
+	KeyFile    string `koanf:"key_file"`    // its key
+	ServerName string `koanf:"server_name"` // in the server's certificate, "" for the host that is configured
+	Verify     string `koanf:"verify" oneof:"on,off" false:"off" true:"on"`
+}
+
+// filterConfig chooses presentities. See filter.go.
+type filterConfig struct {
+	Domains []string `koanf:"domains" max:"1000"`
+	Users   []string `koanf:"users" max:"100000" sep:"space"`
+	Match   []string `koanf:"match" max:"1000" sep:"space"`
+	Except  []string `koanf:"except" max:"1000" sep:"space"`
+}
+
+// secret is text that fmt, log/slog and encoding/json do not show.
+type secret string
+
+const hidden = "(hidden)"
+
+// Format is part of fmt.Formatter.
+func (secret) Format(f fmt.State, _ rune) { io.WriteString(f, hidden) }
+
+// MarshalText is part of encoding.TextMarshaler.
+func (secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 
 // logConfig says what is logged to standard error, and how.
 type logConfig struct {
@@ -70,6 +109,7 @@ func defaults() config {
 // defaultPublisher is an entry of publishers where the file is silent.
 func defaultPublisher() publisherConfig {
 	return publisherConfig{
+		TLS:            tlsConfig{Verify: "on"},
 		Profile:        "rpid",
 		Expires:        600 * time.Second,
 		RefreshBody:    "auto",
@@ -85,6 +125,12 @@ func defaultPublisher() publisherConfig {
 func (p publisherConfig) repeatsBody() bool {
 	return p.RefreshBody == "always" || p.RefreshBody == "auto" && p.Profile == "rpid"
 }
+
+// firstHop is where requests are sent: the outbound proxy, or the server.
+func (p publisherConfig) firstHop() string { return cmp.Or(p.OutboundProxy, p.Server) }
+
+// userAgent is the User-Agent header.
+func (p publisherConfig) userAgent() string { return cmp.Or(p.UserAgent, "busylamp/"+version) }
 
 // hasSentinel tells whether publications are refreshed now and then to see that the server
 // still has them. AudioCodes' devices do not.

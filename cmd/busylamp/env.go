@@ -13,10 +13,11 @@ import (
 // Every key can come from the environment, by its path in upper case, the parts joined
 // with "_" and entries of lists by their number: BUSYLAMP_ADMIN, BUSYLAMP_LOG_LEVEL,
 // BUSYLAMP_PUBLISHERS_0_SERVER. The number after the last entry's adds one. A list of
-// words is separated by commas: BUSYLAMP_DOMAINS=a.example,b.example. The names follow
-// from config, so that a new key has its variable. Sections have none: to replace a whole
-// publisher by accident is too easy. The entries of names have none either, since a URI
-// can be no part of a variable's name.
+// words is separated by commas, or by spaces where a comma can be part of an entry:
+// BUSYLAMP_DOMAINS=a.example,b.example. The names follow from config, so that a new key
+// has its variable. Sections have none: to replace a whole publisher by accident is too
+// easy. The entries of names have none either, since a URI can be no part of a variable's
+// name.
 
 const envPrefix = "BUSYLAMP_"
 
@@ -194,7 +195,14 @@ func (p *problems) text(at string, s setting) any {
 	if strings.TrimSpace(s.value) == "" {
 		return out
 	}
-	for i, word := range strings.Split(s.value, ",") {
+	words := strings.Split(s.value, ",")
+	if s.field.tag.Get("sep") == "space" {
+		words = strings.Fields(s.value)
+	}
+	if !p.fits(at, len(words), s.field) {
+		return out
+	}
+	for i, word := range words {
 		p.origins[entry(at, i)] = s.place()
 		v := p.scalar(entry(at, i), strings.TrimSpace(word), field{kind: s.field.kind.Elem()})
 		if v == nil {

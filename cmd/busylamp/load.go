@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"reflect"
 	"regexp"
@@ -24,20 +23,33 @@ const maxFile = 8 << 20
 // load reads the configuration file and the environment over it. The error has one line
 // for each problem.
 func load(path string, environ []string) (config, error) {
-	p := newProblems(path)
-	text, err := readFile(path)
-	if err != nil {
-		p.add("", err.Error())
-		return config{}, p.err()
-	}
-	tree := p.parse(text)
-	p.environment(tree, environ)
-	cfg := p.decode(tree)
+	cfg, p := read(path, environ)
 	p.validate(&cfg)
 	if err := p.err(); err != nil {
 		return config{}, err
 	}
 	return cfg, nil
+}
+
+// loadAdmin is load for whoever needs no more than to find the HTTP interface, and may
+// not be allowed to read the secrets and the certificates.
+func loadAdmin(path string, environ []string) (string, error) {
+	cfg, p := read(path, environ)
+	cfg.Admin = p.admin(cfg.Admin)
+	return cfg.Admin, p.err()
+}
+
+// read returns what is in the file and the environment, and what is wrong with its shape.
+func read(path string, environ []string) (config, *problems) {
+	p := newProblems(path)
+	text, err := readFile(path)
+	if err != nil {
+		p.add("", err.Error()) // and nothing is told of what is missing then
+		return config{}, p
+	}
+	tree := p.parse(text)
+	p.environment(tree, environ)
+	return p.decode(tree), p
 }
 
 func readFile(path string) ([]byte, error) {
@@ -57,13 +69,9 @@ func readFile(path string) ([]byte, error) {
 	return text, nil
 }
 
-// unreadable is a failure to read without the path, which is told anyway.
+// unreadable is a failure to read the configuration.
 func unreadable(err error) error {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
-		err = pe.Err
-	}
-	return fmt.Errorf("cannot be read: %w: name the configuration file with -c", err)
+	return fmt.Errorf("cannot be read: %s: name the configuration file with -c", reason(err))
 }
 
 // parse returns what is usable of a YAML text: a tree that decode takes.
@@ -92,12 +100,17 @@ func (p *problems) parse(text []byte) map[string]any {
 	return tree
 }
 
-var syntaxLine = regexp.MustCompile(`^line (\d+): `)
+var (
+	syntaxLine = regexp.MustCompile(`^line (\d+): `)
+	// noAnchor quotes what follows a "*", which may be a password.
+	noAnchor = regexp.MustCompile(`unknown anchor '.*' referenced`)
+)
 
 // syntax reports the YAML parser's error. What is missing then may well be there, below
 // the error, so that nothing else is told.
 func (p *problems) syntax(err error) {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	text = noAnchor.ReplaceAllString(text, "text that begins with * needs quotes")
 	var where place
 	if m := syntaxLine.FindStringSubmatch(text); m != nil {
 		where.line, _ = strconv.Atoi(m[1])

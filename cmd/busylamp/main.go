@@ -43,7 +43,20 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 		c.Args = cobra.NoArgs
 		return c
 	}
+	opts := traceOptions{}
+	traceCommand := withConfig(&cobra.Command{
+		Use: "trace PRESENTITY", Short: "Show the SIP messages about one presentity as they come",
+		RunE: func(_ *cobra.Command, args []string) error {
+			opts.presentity = args[0]
+			return exit(trace(opts, path, environ, stdout, stderr))
+		},
+	})
+	traceCommand.Args = cobra.ExactArgs(1)
+	traceCommand.Flags().StringVar(&opts.admin, "admin", "", "host:port of the sidecar's HTTP interface (default: the configuration's)")
+	traceCommand.Flags().StringVar(&opts.publisher, "publisher", "", "the name of one publisher (default: all)")
+	traceCommand.Flags().DurationVar(&opts.life, "for", traceTime, "how long, 1s to 24h")
 	root.AddCommand(
+		traceCommand,
 		withConfig(&cobra.Command{
 			Use: "run", Short: "Run in the foreground until SIGTERM or SIGINT; SIGHUP reloads the configuration",
 			RunE: func(*cobra.Command, []string) error { return exit(serve(path, environ, stderr)) },

@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/busylamp/busylamp"
+	"github.com/busylamp/busylamp/adapters/sipnet"
 )
 
 // metrics reads the engine's and the adapters' counters when Prometheus asks.
@@ -33,6 +35,8 @@ var (
 	descAnswers   = desc("publish_answers_total", "Answers to PUBLISH by status code; 0 is none.", "publisher", "code")
 	descDown      = desc("publisher_down", "Whether the server is silent, or said that it cannot serve, and is only probed.", "publisher")
 	descRefused   = desc("publications_refused", "Publications whose last request was refused.", "publisher")
+	descHop       = desc("publisher_hop_up", "Whether an address of the server is thought to be well.", "publisher", "address")
+	descExpiry    = desc("publisher_certificate_expiry_timestamp_seconds", "When our certificate, or the server's, or what vouches for it, ends.", "publisher", "which")
 	descCalls     = desc("calls", "Calls that are up, as far as known.")
 	descPeople    = desc("presentities", "Presentities with calls or publications.")
 	descInFlight  = desc("publish_outstanding", "PUBLISH requests outstanding.", "publisher")
@@ -92,6 +96,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(descWaiting, ps.Waiting, p.Name)
 		gauge(descDown, truth(ps.Down), p.Name)
 		gauge(descRefused, ps.Refused, p.Name)
+		collectWay(ch, p.Name, m.s.ways[i].Status())
 	}
 	for _, p := range proxies {
 		gauge(descConnected, truth(p.Connected), p.Name)
@@ -99,6 +104,23 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	for _, k := range m.s.events {
 		k.Count.Each(func(what string, n uint64) { count(descEvapi, n, k.Name(), what) })
+	}
+}
+
+// collectWay tells of a publisher's way to its server. An address is told of once: twice the
+// same metric would cost the whole answer.
+func collectWay(ch chan<- prometheus.Metric, publisher string, st sipnet.Status) {
+	told := make(map[string]bool, len(st.Hops))
+	for _, h := range st.Hops {
+		if at := h.Address.String(); !told[at] {
+			told[at] = true
+			ch <- prometheus.MustNewConstMetric(descHop, prometheus.GaugeValue, float64(truth(h.Up)), publisher, at)
+		}
+	}
+	for which, at := range map[string]time.Time{"own": st.Certificate, "server": st.ServerCertificate} {
+		if !at.IsZero() {
+			ch <- prometheus.MustNewConstMetric(descExpiry, prometheus.GaugeValue, float64(at.Unix()), publisher, which)
+		}
 	}
 }
 

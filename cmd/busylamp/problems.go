@@ -121,7 +121,7 @@ func (p *problems) origin(at string) place {
 func (p *problems) show(at, shown string) string {
 	at = strings.ToLower(at)
 	if strings.Contains(at, "password") || strings.Contains(at, "secret") {
-		return "(hidden)"
+		return hidden
 	}
 	return shown
 }
@@ -152,7 +152,7 @@ var uriPassword = regexp.MustCompile(`(?s)(:[^:@]*:).*@`)
 
 // quote makes one short line of any text, with no password in it.
 func quote(s string) string {
-	s = uriPassword.ReplaceAllString(s, "$1(hidden)@")
+	s = uriPassword.ReplaceAllString(s, "$1"+hidden+"@")
 	if len(s) <= maxShown {
 		return strconv.Quote(s)
 	}

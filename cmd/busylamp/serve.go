@@ -94,6 +94,9 @@ type sidecar struct {
 	loop       *busylamp.Loop
 	events     []*kamailio.Events
 	publishers []*sippublish.Publisher
+	tracers    []tracer      // the publishers again
+	ways       []way         // and again
+	traces     chan struct{} // holds one for each trace under way
 }
 
 // serveOnce runs under one configuration, beginning with what is published already. It
@@ -146,7 +149,7 @@ func awaitReload(ctx context.Context, hangup <-chan os.Signal, path string, envi
 
 // newSidecar wires adapters and engine together.
 func newSidecar(cfg config, log *slog.Logger, records []busylamp.Record) (*sidecar, error) {
-	s := &sidecar{cfg: cfg, log: log}
+	s := &sidecar{cfg: cfg, log: log, traces: make(chan struct{}, maxTraces)}
 	engine := busylamp.Config{
 		Directory: newDirectory(cfg),
 		Early:     cfg.Early == "publish",
@@ -168,22 +171,18 @@ func newSidecar(cfg config, log *slog.Logger, records []busylamp.Record) (*sidec
 		loop.Proxies = append(loop.Proxies, kamailio.NewTruth(rpc))
 	}
 	for _, p := range cfg.Publishers {
-		target, err := sipnet.ParseTarget(p.Server)
+		pub, core, err := newPublisher(p, log)
 		if err != nil {
+			s.close()
 			return nil, err
 		}
-		pub, err := sippublish.New(sippublish.Config{Name: p.Name, Server: target, Profile: sippublish.Profile(p.Profile),
-			TupleID: p.TupleID, RefreshBody: p.repeatsBody(), Timeout: p.Timeout, UserAgent: "busylamp/" + version})
-		if err != nil {
-			return nil, err
-		}
-		s.publishers = append(s.publishers, pub)
-		engine.Publishers = append(engine.Publishers,
-			busylamp.PublisherConfig{Name: p.Name, Expires: p.Expires, Max: p.MaxOutstanding, NoSentinel: !p.hasSentinel()})
+		s.publishers, s.tracers, s.ways = append(s.publishers, pub), append(s.tracers, pub), append(s.ways, pub)
+		engine.Publishers = append(engine.Publishers, core)
 		loop.Publishers = append(loop.Publishers, pub)
 	}
 	e, err := busylamp.New(engine)
 	if err != nil {
+		s.close()
 		return nil, err
 	}
 	e.TakeOver(records)
@@ -193,6 +192,42 @@ func newSidecar(cfg config, log *slog.Logger, records []busylamp.Record) (*sidec
 			Index: i, Name: k.Name, Evapi: k.Evapi, Early: engine.Early, Log: log}, s.loop))
 	}
 	return s, nil
+}
+
+// newPublisher returns what publishes to one server, and what the engine is to know of it.
+func newPublisher(p publisherConfig, log *slog.Logger) (*sippublish.Publisher, busylamp.PublisherConfig, error) {
+	core := busylamp.PublisherConfig{Name: p.Name, Expires: p.Expires, InitialExpires: p.InitialExpires,
+		Max: p.MaxOutstanding, Rate: float64(p.Rate), NoSentinel: !p.hasSentinel()}
+	fail := func(err error) (*sippublish.Publisher, busylamp.PublisherConfig, error) {
+		return nil, core, fmt.Errorf("publisher %s: %w", p.Name, err)
+	}
+	f, err := newFilter(p.Filter)
+	if err != nil {
+		return fail(err)
+	}
+	if f != nil {
+		core.Wants = f.wants
+	}
+	server, err := sipnet.ParseTarget(p.Server)
+	if err != nil {
+		return fail(err)
+	}
+	var proxy sipnet.Target
+	if p.OutboundProxy != "" {
+		if proxy, err = sipnet.ParseTarget(p.OutboundProxy); err != nil {
+			return fail(err)
+		}
+	}
+	log = log.With("publisher", p.Name)
+	if p.TLS.Verify == "off" {
+		log.Warn("the server's certificate is not verified: anybody in between can pass for it (tls: verify: off)")
+	}
+	pub, err := sippublish.New(sippublish.Config{Name: p.Name, Server: server, Proxy: proxy,
+		TLS: sipnet.TLS{CAFile: p.TLS.CAFile, CertFile: p.TLS.CertFile, KeyFile: p.TLS.KeyFile,
+			ServerName: p.TLS.ServerName, SkipVerify: p.TLS.Verify == "off"},
+		Username: p.Username, Password: string(p.Password), Profile: sippublish.Profile(p.Profile),
+		TupleID: p.TupleID, RefreshBody: p.repeatsBody(), Timeout: p.Timeout, UserAgent: p.userAgent(), Log: log})
+	return pub, core, err
 }
 
 // run runs everything until ctx ends.

@@ -47,9 +47,9 @@ func (p *problems) value(at string, n *yaml.Node, f field) any {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
-	word, isWord := f.tag.Lookup("false")
+	word, isWord := f.tag.Lookup(strings.ToLower(n.Value)) // false or true
 	switch {
-	case isWord && n.ShortTag() == "!!bool" && strings.EqualFold(n.Value, "false"):
+	case isWord && n.ShortTag() == "!!bool":
 		return word
 	case isScalar(f.kind):
 		return p.scalarNode(at, n, f)
@@ -222,7 +222,7 @@ func (p *problems) describe(at string, n *yaml.Node) string {
 	what, ok := kinds[n.ShortTag()]
 	switch {
 	case !ok:
-		return "the tag " + n.ShortTag() + " is not supported"
+		return "the tag " + p.show(at, n.ShortTag()) + " is not supported"
 	case n.Kind != yaml.ScalarNode:
 		return what + " is here"
 	case what == "text":

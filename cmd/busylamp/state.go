@@ -46,11 +46,15 @@ type stateRecord struct {
 	Clear      bool                `json:"clear,omitempty"`
 }
 
-// servers returns the servers of the publishers by name.
+// servers returns the servers of the publishers by name. What an outbound proxy leads to
+// may be another server, for all that we know.
 func (c config) servers() map[string]string {
 	m := make(map[string]string, len(c.Publishers))
 	for _, p := range c.Publishers {
 		m[p.Name] = p.Server
+		if p.OutboundProxy != "" {
+			m[p.Name] += " by " + p.OutboundProxy
+		}
 	}
 	return m
 }

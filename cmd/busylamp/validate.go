@@ -10,19 +10,25 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/busylamp/busylamp"
 	"github.com/busylamp/busylamp/adapters/kamailio"
-	"github.com/busylamp/busylamp/adapters/sipnet"
 )
 
 // validate checks what tags cannot say, and brings values into the one form that the rest
 // of the program expects.
 func (p *problems) validate(c *config) {
 	p.proxies(c.Kamailio)
-	c.Domains = p.domains(c.Domains)
-	p.publishers(c.Publishers)
+	if len(c.Domains) == 0 {
+		p.add("domains", "missing: give at least one domain whose users' presence is published")
+	}
+	given := len(c.Domains)
+	c.Domains = p.domains("domains", c.Domains)
+	known := c.Domains
+	if p.wrong["domains"] || len(known) != given {
+		known = nil // one that is misspelt may be meant
+	}
+	p.publishers(c.Publishers, known)
 	if c.State == "" {
 		p.bad("state", c.State, "is no directory: write its path, such as /var/lib/busylamp")
 	}
@@ -43,27 +49,6 @@ func (p *problems) proxies(list []proxyConfig) {
 		}
 		if p.given(child(at, "rpc"), k.RPC, "the address of Kamailio's JSON-RPC, such as http://127.0.0.1:5060/RPC") {
 			p.rpc(child(at, "rpc"), k.RPC)
-		}
-	}
-}
-
-func (p *problems) publishers(list []publisherConfig) {
-	if len(list) == 0 {
-		p.add("publishers", "missing: give at least one presence server, with its name and server")
-	}
-	names := make(map[string]string)
-	for i, pub := range list {
-		at := entry("publishers", i)
-		p.name(at, pub.Name, names)
-		if p.given(child(at, "server"), pub.Server, "the presence server, such as sip:presence.example.com") {
-			p.server(child(at, "server"), pub.Server)
-		}
-		if pub.Expires%time.Second != 0 {
-			p.add(child(at, "expires"), pub.Expires.String()+" is no whole number of seconds: write such as 600s")
-		}
-		if pub.TupleID != "" && !xmlName.MatchString(pub.TupleID) {
-			p.bad(child(at, "tuple_id"), pub.TupleID, "cannot be an XML id: write up to 64 letters, digits, "+
-				"-, _ and ., a letter or _ first")
 		}
 	}
 }
@@ -156,59 +141,18 @@ func (p *problems) rpc(at, value string) {
 	}
 }
 
-func (p *problems) server(at, value string) {
-	const fix = "write it like sip:presence.example.com or sip:192.0.2.1:5060;transport=tcp"
-	head, params, _ := strings.Cut(value, ";")
-	transport, plain := "", params == ""
-	if name, v, ok := strings.Cut(params, "="); ok && strings.EqualFold(name, "transport") {
-		transport = strings.ToLower(v)
-		plain = transport == "udp" || transport == "tcp"
-	}
-	hostPart, isSIP := strings.CutPrefix(head, "sip:")
-	switch {
-	case transport == "tls" || strings.HasPrefix(value, "sips:"):
-		p.bad(at, value, "asks for TLS, which is not supported yet: use transport=tcp or transport=udp")
-	case !isSIP:
-		p.bad(at, value, "is not sip:HOST[:PORT]: "+fix)
-	case !plain:
-		p.bad(at, value, "has parameters other than transport=udp and transport=tcp: "+fix)
-	case !isServer(hostPart):
-		p.bad(at, value, "has no valid host and port: "+fix)
-	default:
-		if _, err := sipnet.ParseTarget(value); err != nil {
-			p.bad(at, value, "cannot be used: "+fix)
-		}
-	}
-}
-
-// isServer tells host or host:port, an IPv6 address in brackets.
-func isServer(s string) bool {
-	if host, port, err := net.SplitHostPort(s); err == nil {
-		return isPort(port) && isHost(host)
-	}
-	if inner, ok := strings.CutPrefix(s, "["); ok {
-		ip, err := netip.ParseAddr(strings.TrimSuffix(inner, "]"))
-		return err == nil && ip.Is6() && ip.Zone() == "" && strings.HasSuffix(inner, "]")
-	}
-	return isHost(s) && !strings.Contains(s, ":")
-}
-
-// domains returns the domains as presentities have them.
-func (p *problems) domains(list []string) []string {
-	if len(list) == 0 {
-		p.add("domains", "missing: give at least one domain whose users' presence is published")
-	}
+// domains returns the domains of a list as presentities have them, nil for none.
+func (p *problems) domains(at string, list []string) (out []string) {
 	seen := make(map[string]string)
-	out := make([]string, 0, len(list))
 	for i, d := range list {
-		at := entry("domains", i)
+		here := entry(at, i)
 		domain, ok := canonicalDomain(d)
 		if !ok {
-			p.bad(at, d, "is not a domain: write a host name or an IP address alone, such as example.com")
+			p.bad(here, d, "is not a domain: write a host name or an IP address alone, such as example.com")
 		} else if other, again := seen[domain]; again {
-			p.bad(at, d, "is "+other+" again: remove one of them")
+			p.bad(here, d, "is "+other+" again: remove one of them")
 		} else {
-			seen[domain] = at
+			seen[domain] = here
 			out = append(out, domain)
 		}
 	}

@@ -3,6 +3,7 @@ package siptest
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -19,10 +20,10 @@ const buffer = 4 << 20
 // Request is one message that a server received, and the way back.
 type Request struct {
 	Raw       string
-	Transport string       // "UDP" or "TCP"
+	Transport string       // "UDP", "TCP" or "TLS"
 	From      string       // address
 	Reply     func(string) // the way back
-	HangUp    func()       // TCP only
+	HangUp    func()       // TCP and TLS only
 }
 
 func (c Request) StartLine() string { return c.Raw[:strings.Index(c.Raw, "\r\n")] }
@@ -62,6 +63,7 @@ type Server struct {
 	script func(Request)
 	udp    net.PacketConn
 	tcp    net.Listener
+	secure bool // tcp is TLS
 	wg     sync.WaitGroup
 
 	mu    sync.Mutex
@@ -89,6 +91,19 @@ func New(t testing.TB, transports, addr string, script func(Request)) *Server {
 		r.udp.(*net.UDPConn).SetWriteBuffer(buffer)
 		r.wg.Go(r.readUDP)
 	}
+	t.Cleanup(r.Close)
+	return r
+}
+
+// NewTLS listens on an address over TLS.
+func NewTLS(t testing.TB, addr string, cfg *tls.Config, script func(Request)) *Server {
+	t.Helper()
+	l, err := tls.Listen("tcp", addr, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &Server{script: script, tcp: l, secure: true}
+	r.wg.Go(r.accept)
 	t.Cleanup(r.Close)
 	return r
 }
@@ -149,6 +164,10 @@ func (r *Server) readUDP() {
 }
 
 func (r *Server) accept() {
+	transport := "TCP"
+	if r.secure {
+		transport = "TLS"
+	}
 	for {
 		conn, err := r.tcp.Accept()
 		if err != nil {
@@ -165,7 +184,7 @@ func (r *Server) accept() {
 				if err != nil {
 					return
 				}
-				r.received(Request{Raw: raw, Transport: "TCP", From: conn.RemoteAddr().String(),
+				r.received(Request{Raw: raw, Transport: transport, From: conn.RemoteAddr().String(),
 					Reply: func(s string) { io.WriteString(conn, s) }, HangUp: func() { conn.Close() }})
 			}
 		})
@@ -179,6 +198,9 @@ func readMessage(in *bufio.Reader) (string, error) {
 		line, err := in.ReadString('\n')
 		if err != nil {
 			return "", err
+		}
+		if raw.Len() == 0 && line == "\r\n" {
+			continue // RFC 3261 section 7.5: it means nothing there
 		}
 		raw.WriteString(line)
 		if name, value, ok := strings.Cut(line, ":"); ok && textproto.CanonicalMIMEHeaderKey(name) == "Content-Length" {

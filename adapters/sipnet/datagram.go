@@ -1,0 +1,135 @@
+package sipnet
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+)
+
+// Timers of RFC 3261 section 17.1.2 and its table 4.
+const (
+	t1 = 500 * time.Millisecond
+	t2 = 4 * time.Second
+)
+
+// maxDatagram is the largest request to go by UDP (RFC 3261 section 18.1.1).
+const maxDatagram = 1300
+
+// noTCPAge is how long it is remembered that a server that we reach by UDP refuses TCP.
+const noTCPAge = time.Minute
+
+// socketBuffer is asked of the kernel for a UDP socket. With the default one, answers to a
+// burst of a few hundred requests are lost.
+const socketBuffer = 4 << 20
+
+// openUDP binds the socket to the address that the kernel would send from, since that goes
+// into the Via header.
+func (p *path) openUDP() error {
+	probe, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(p.addr))
+	if err != nil {
+		return p.to("no way to %s by UDP: %w", p.addr, cause(err))
+	}
+	local := probe.LocalAddr().(*net.UDPAddr)
+	probe.Close()
+	if p.udp, err = net.ListenUDP("udp", &net.UDPAddr{IP: local.IP, Zone: local.Zone}); err != nil {
+		return p.to("socket to %s: %w", p.addr, err)
+	}
+	p.udp.SetReadBuffer(socketBuffer)
+	p.udp.SetWriteBuffer(socketBuffer)
+	p.workers.Go(p.readUDP)
+	return nil
+}
+
+// readUDP ends when the socket is closed. An answer is known by its transaction, not by
+// where it comes from (RFC 3261 section 17.1.3).
+func (p *path) readUDP() {
+	defer p.broken.Store(true)
+	parser := sip.NewParser()
+	b := make([]byte, 1<<16)
+	for {
+		n, from, err := p.udp.ReadFromUDPAddrPort(b)
+		if err != nil {
+			return
+		}
+		if bytes.HasPrefix(b[:n], []byte("SIP/2.0 ")) || fromServer(from, p.addr) {
+			if msg, err := parser.ParseSIP(b[:n]); err == nil {
+				p.fromDatagram(msg, from)
+			}
+		}
+	}
+}
+
+// overUDP is a non-INVITE client transaction over UDP (RFC 3261 section 17.1.2).
+func (p *path) overUDP(ctx context.Context, data []byte, w *waiter) (*sip.Response, error) {
+	p.expect(w)
+	heard := p.heardAgain()
+	if err := p.transmit(data, w); err != nil {
+		return nil, err
+	}
+	interval := t1
+	again := time.NewTimer(interval)
+	defer again.Stop()
+	for {
+		select {
+		case res := <-w.answers:
+			if !res.IsProvisional() {
+				return res, nil
+			}
+			interval = t2
+		case <-again.C:
+			next := min(2*interval, t2)
+			if mine, later := p.turn(next); !mine {
+				again.Reset(later)
+				continue
+			}
+			if err := p.transmit(data, w); err != nil {
+				return nil, err
+			}
+			interval = next
+			again.Reset(interval)
+		case <-heard:
+			heard = p.heardAgain()
+			again.Reset(soon())
+		case <-p.doomed.Done():
+			return p.last(w, p.unanswered(ctx))
+		case <-ctx.Done():
+			return nil, p.unanswered(ctx)
+		}
+	}
+}
+
+// send writes one datagram. If that fails, the next request has a new socket; those under
+// way over this one go on, for what befell this packet need not befall theirs.
+func (p *path) send(data []byte) error {
+	if _, err := p.udp.WriteToUDPAddrPort(data, p.addr); err != nil {
+		p.broken.Store(true)
+		return p.to("send to %s by UDP: %w", p.addr, cause(err))
+	}
+	return nil
+}
+
+// last returns what has come already, else err: an answer counts, however soon the end
+// comes after it.
+func (p *path) last(w *waiter, err error) (*sip.Response, error) {
+	for len(w.answers) > 0 {
+		if res := <-w.answers; !res.IsProvisional() {
+			return res, nil
+		}
+	}
+	return nil, err
+}
+
+func (p *path) isWithoutTCP() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return time.Now().Before(p.noTCP)
+}
+
+func (p *path) rememberNoTCP() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.noTCP = time.Now().Add(noTCPAge)
+}

@@ -1,0 +1,140 @@
+package sipnet
+
+import (
+	"net"
+	"net/netip"
+	"strings"
+
+	"github.com/emiago/sipgo/sip"
+)
+
+// inbound answers the requests that come over our own sockets and connections: a server's
+// OPTIONS to see whether we live, a NOTIFY to a watcher.
+type inbound struct {
+	handle func(*sip.Request) *sip.Response
+	slots  chan struct{} // one for each handler that runs
+}
+
+// maxHandlers bounds the requests of a server that are handled at a time.
+const maxHandlers = 64
+
+// newInbound returns what answers by handle; nil answers OPTIONS, and nothing else.
+func newInbound(handle func(*sip.Request) *sip.Response) *inbound {
+	if handle == nil {
+		handle = optionsOnly
+	}
+	return &inbound{handle: handle, slots: make(chan struct{}, maxHandlers)}
+}
+
+// optionsOnly is who wants nothing from a server: alive (RFC 3261 section 11.2), and no more.
+func optionsOnly(req *sip.Request) *sip.Response {
+	res := sip.NewResponseFromRequest(req, sip.StatusOK, "OK", nil)
+	if req.Method != sip.OPTIONS {
+		res = sip.NewResponseFromRequest(req, sip.StatusMethodNotAllowed, "Method Not Allowed", nil)
+	}
+	res.AppendHeader(sip.NewHeader("Allow", "OPTIONS"))
+	return res
+}
+
+// take handles a request in a goroutine of its own, started by run, and answers it by
+// reply, the way back. A malformed one is dropped; so is ACK, which has no answer. It
+// comes again when the answer was lost: the handler has to bear that.
+func (in *inbound) take(req *sip.Request, l link, run func(func()), reply func([]byte)) {
+	if req.IsAck() || !wellFormed(req) {
+		return
+	}
+	req.SetTransport(strings.ToUpper(l.transport))
+	req.SetSource(unmapped(l.remote).String())
+	select {
+	case in.slots <- struct{}{}:
+	default:
+		reply([]byte(sip.NewResponseFromRequest(req, sip.StatusServiceUnavailable, "Service Unavailable", nil).String()))
+		return
+	}
+	run(func() {
+		defer func() { <-in.slots }()
+		if res := in.handle(req); res != nil {
+			reply([]byte(res.String()))
+		}
+	})
+}
+
+// fromServer returns whether a datagram can be the server's, which may send from another
+// port (RFC 3261 section 18.1.1). On a connection there is no question.
+func fromServer(from, server netip.AddrPort) bool {
+	return from.Addr().Unmap().WithZone("") == server.Addr().Unmap().WithZone("")
+}
+
+// wellFormed returns whether a request has what its answer repeats (RFC 3261 section 8.2.6),
+// and nothing in it that would make two lines of one.
+func wellFormed(req *sip.Request) bool {
+	if !strings.EqualFold(req.SipVersion, "SIP/2.0") || req.Via() == nil || req.From() == nil || req.To() == nil ||
+		req.CallID() == nil || req.CSeq() == nil || req.CSeq().MethodName != req.Method {
+		return false
+	}
+	for _, h := range req.Headers() {
+		if strings.ContainsAny(h.Name(), " \t\n\x00") || strings.ContainsAny(h.Value(), "\n\x00") {
+			return false
+		}
+	}
+	return true
+}
+
+// fromDatagram takes a message that came in a datagram.
+func (p *path) fromDatagram(msg sip.Message, from netip.AddrPort) {
+	l := p.linkUDP(from)
+	p.deliver(msg, l, from == p.addr)
+	if req, ok := msg.(*sip.Request); ok && fromServer(from, p.addr) {
+		p.in.take(req, l, p.workers.Go, func(b []byte) { p.udp.WriteToUDPAddrPort(b, from) })
+	}
+}
+
+// fromStream takes a message that came in by a connection.
+func (p *path) fromStream(msg sip.Message, s *stream, l link) {
+	p.deliver(msg, l, true)
+	if req, ok := msg.(*sip.Request); ok {
+		p.in.take(req, l, p.workers.Go, s.reply)
+	}
+}
+
+// transmit sends a datagram of a request. It is told before, since the answer can be quick.
+func (p *path) transmit(data []byte, w *waiter) error {
+	if w.trace != nil {
+		w.trace.sent(p.linkUDP(p.addr), data)
+	}
+	return p.send(data)
+}
+
+func (p *path) linkUDP(remote netip.AddrPort) link {
+	return link{transport: "udp", local: p.udp.LocalAddr().(*net.UDPAddr).AddrPort(), remote: remote}
+}
+
+// reply writes to a connection what answers no wait of ours. It may be called by the one
+// who reads: a peer that asks and does not read what it gets is not read from either, until
+// the writing gives up on it.
+func (s *stream) reply(b []byte) {
+	select {
+	case s.out <- b:
+	case <-s.ended:
+	}
+}
+
+// link returns the ends of a connection.
+func (s *stream) link(transport string) link {
+	l := link{transport: strings.ToLower(transport)}
+	if a, ok := s.raw.LocalAddr().(*net.TCPAddr); ok {
+		l.local = a.AddrPort()
+	}
+	if a, ok := s.raw.RemoteAddr().(*net.TCPAddr); ok {
+		l.remote = a.AddrPort()
+	}
+	return l
+}
+
+// transport is what the Via of a request over a connection says.
+func (p *path) transport() string {
+	if p.tls != nil {
+		return "TLS"
+	}
+	return "TCP"
+}

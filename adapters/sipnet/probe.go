@@ -1,0 +1,91 @@
+package sipnet
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+)
+
+// probe asks the hops that are down whether they are up again, beside the requests, until
+// none is. All of them are asked, not only the better ones: one that is down must not be
+// what is left when the next one goes down.
+func (c *Client) probe() {
+	tick := time.NewTicker(c.pace.probeEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-c.life.Done():
+			return
+		}
+		c.mu.Lock()
+		var down []*hop
+		for _, h := range c.hops {
+			if h.down {
+				down = append(down, h)
+			}
+		}
+		if len(down) == 0 || len(c.hops) == 1 {
+			c.probing = false
+			c.mu.Unlock()
+			return
+		}
+		now := time.Now()
+		down = slices.DeleteFunc(down, func(h *hop) bool {
+			return now.Before(h.until) || now.Sub(h.since) < h.pause-c.pace.probeEvery/2
+		})
+		c.mu.Unlock()
+		for _, h := range down {
+			c.busy.Go(func() { c.knock(h) })
+		}
+	}
+}
+
+// knock asks one hop. Any final answer will do but for a 503, with which it would be left
+// again at once.
+func (c *Client) knock(h *hop) {
+	ctx, cancel := context.WithCancel(c.life)
+	defer cancel()
+	// Not a deadline: by that, a connection would be given up on which others may still wait.
+	defer time.AfterFunc(c.pace.probeTime, cancel).Stop()
+	res, err := c.over(ctx, h, c.options())
+	switch {
+	case res != nil && res.StatusCode == sip.StatusServiceUnavailable:
+		c.fell(h, "503 "+res.Reason, RetryAfter(res), false)
+	case err == nil:
+		c.rose(h)
+	default:
+		c.forget(h)
+	}
+}
+
+// forget ends an idle path to a hop that did not answer: what is dead does not come to life
+// again, and the next request has a new one.
+func (c *Client) forget(h *hop) {
+	c.mu.Lock()
+	var idle []*path
+	if h.down && h.way != nil && h.way.users == 0 {
+		idle = h.detach()
+	}
+	c.mu.Unlock()
+	closeAll(idle)
+}
+
+// options is a request that does nothing but be answered (RFC 3261 section 11).
+func (c *Client) options() *sip.Request {
+	uri := sip.Uri{Scheme: "sip", Host: c.cfg.Server.Host}
+	req := sip.NewRequest(sip.OPTIONS, uri)
+	from := &sip.FromHeader{Address: uri}
+	from.Params.Add("tag", sip.GenerateTagN(16))
+	callID := sip.CallIDHeader(sip.GenerateTagN(24))
+	maxForwards := sip.MaxForwardsHeader(70)
+	req.AppendHeader(from)
+	req.AppendHeader(&sip.ToHeader{Address: uri})
+	req.AppendHeader(&callID)
+	req.AppendHeader(&sip.CSeqHeader{SeqNo: 1, MethodName: sip.OPTIONS})
+	req.AppendHeader(&maxForwards)
+	req.SetBody(nil)
+	return req
+}

@@ -1,0 +1,136 @@
+package sipnet
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// spread is the time over which the requests that wait are sent again when a silent server
+// is heard again. One packet each, all at once, would be a burst that nobody asked for.
+const spread = 300 * time.Millisecond
+
+// watch knows whether a server is silent. Not the age of one request counts, nor the time
+// without traffic, but the time that requests have waited without any being heard of. The
+// path's mutex guards it.
+type watch struct {
+	limit   time.Duration // tempo.silence
+	waiting int
+	since   time.Time     // of the present wait without a word, if any wait
+	before  time.Duration // what earlier ones add to it
+	silent  bool
+	next    time.Time     // when the next retransmission into the silence is due
+	changed chan struct{} // closed and replaced when silent becomes false
+	timer   *time.Timer   // runs while armed, to notice
+	armed   bool
+}
+
+func (w *watch) init(limit time.Duration, overdue func()) {
+	w.limit = limit
+	w.changed = make(chan struct{})
+	w.timer = time.AfterFunc(time.Hour, overdue)
+	w.timer.Stop()
+}
+
+func (w *watch) stop() { w.timer.Stop() }
+
+// enter and leave count those who wait.
+func (w *watch) enter(now time.Time) {
+	if w.waiting++; w.waiting > 1 {
+		return
+	}
+	w.since = now
+	if !w.silent && !w.armed {
+		w.armed = true
+		w.timer.Reset(w.limit - w.before)
+	}
+}
+
+func (w *watch) leave(now time.Time) {
+	if w.waiting--; w.waiting == 0 {
+		w.before += now.Sub(w.since)
+	}
+}
+
+// hear notes that the server has said something.
+func (w *watch) hear(now time.Time) {
+	w.since, w.before = now, 0
+	if w.silent {
+		w.silent = false
+		close(w.changed)
+		w.changed = make(chan struct{})
+		if w.waiting > 0 {
+			w.armed = true
+			w.timer.Reset(w.limit)
+		}
+	}
+}
+
+// overdue runs when the timer does, which is not wound up again for each request: it looks
+// how much there is left. It tells when the silence has begun.
+func (w *watch) overdue(now time.Time) bool {
+	w.armed = false
+	if w.waiting == 0 || w.silent {
+		return false
+	}
+	if left := w.limit - w.before - now.Sub(w.since); left > 0 {
+		w.armed = true
+		w.timer.Reset(left)
+		return false
+	}
+	w.silent, w.next = true, now
+	return true
+}
+
+func (p *path) overdue(silent func(*path)) {
+	p.mu.Lock()
+	begun := p.watch.overdue(time.Now())
+	p.mu.Unlock()
+	if begun {
+		silent(p)
+	}
+}
+
+// errSilence is why a silent server is left.
+func (p *path) errSilence() error {
+	return fmt.Errorf("nothing heard from %s for %v", p.addr, p.tempo.silence)
+}
+
+// expect says that from now on the server owes an answer.
+func (p *path) expect(w *waiter) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !w.watched {
+		w.watched = true
+		p.watch.enter(time.Now())
+	}
+}
+
+// heardAgain returns what is closed when a silent server is heard again.
+func (p *path) heardAgain() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.watch.changed
+}
+
+// turn says whether a request whose time has come may be sent again, or else when to ask
+// once more. Into a silence goes no more than one request's retransmissions, those of
+// whichever comes first: one of them may be the very one that the server never answers.
+// interval is the time to the next one.
+func (p *path) turn(interval time.Duration) (mine bool, later time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	switch {
+	case !p.watch.silent:
+		return true, 0
+	case now.Before(p.watch.next):
+		return false, p.watch.next.Sub(now)
+	default:
+		p.watch.next = now.Add(interval)
+		return true, 0
+	}
+}
+
+// soon is a moment within spread.
+func soon() time.Duration { return rand.N(spread) }
