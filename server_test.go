@@ -149,7 +149,7 @@ func (w *world) check(orphansToo bool) {
 			}
 			// After a kill an orphan may stand for what is thought to be there under an earlier
 			// tag, until that is refreshed.
-			if want := map[bool]int{true: 1}[truth[p] != Unknown]; live != want && !(live == 0 && adopted) {
+			if want := map[bool]int{true: 1}[truth[p] != Unknown]; live != want && (live != 0 || !adopted) {
 				v, _ := w.e.View(p)
 				w.t.Fatalf("I8: server %d holds %d live publications of %s, want %d (engine: %+v)", i, live, p, want, v)
 			}

@@ -56,23 +56,3 @@ func accepted(t testing.TB, p *Publisher, r busylamp.Request) busylamp.Outcome {
 	}
 	return o
 }
-
-// eventually waits until something is so.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("still not: %s", what)
-		}
-	}
-}
-
-// finish runs f and fails if it takes longer than what is a bound even on a busy machine.
-func finish(t testing.TB, within time.Duration, f func()) {
-	t.Helper()
-	start := time.Now()
-	f()
-	if took := time.Since(start); took > within {
-		t.Errorf("took %v, want at most %v", took, within)
-	}
-}
