@@ -100,14 +100,19 @@ func (l *Loop) Run(ctx context.Context) {
 	}
 }
 
-// Records returns what the servers have, once Run has returned; times are from now on.
-func (l *Loop) Records() []Record {
-	records := l.engine.Records()
+// Records returns what the servers have, while Run runs and after it; times are from now
+// on.
+func (l *Loop) Records(ctx context.Context) ([]Record, error) {
+	var records []Record
+	err := l.Do(ctx, func(e *Engine) { records = e.Records() })
+	if errors.Is(err, ErrStopped) {
+		records, err = l.engine.Records(), nil
+	}
 	now := time.Since(l.began)
 	for i := range records {
 		records[i].after(now)
 	}
-	return records
+	return records, err
 }
 
 // after makes a record's times relative to a moment.

@@ -37,6 +37,8 @@ var (
 	descRefused   = desc("publications_refused", "Publications whose last request was refused.", "publisher")
 	descHop       = desc("publisher_hop_up", "Whether an address of the server is thought to be well.", "publisher", "address")
 	descExpiry    = desc("publisher_certificate_expiry_timestamp_seconds", "When our certificate, or the server's, or what vouches for it, ends.", "publisher", "which")
+	descUnkept    = desc("state_failing", "Whether what is published cannot be kept for the next start.")
+	descUnwritten = desc("state_waiting", "Changes that are not durable yet.")
 	descCalls     = desc("calls", "Calls that are up, as far as known.")
 	descPeople    = desc("presentities", "Presentities with calls or publications.")
 	descInFlight  = desc("publish_outstanding", "PUBLISH requests outstanding.", "publisher")
@@ -80,6 +82,9 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	for d, name := range driftNames {
 		count(descDrift, st.Drift[d], name)
 	}
+	failing, _ := m.s.state.Failing()
+	gauge(descUnkept, truth(failing != nil))
+	gauge(descUnwritten, m.s.state.Waiting())
 	gauge(descCalls, st.Calls)
 	gauge(descPeople, st.People)
 	for i, p := range m.s.cfg.Publishers {

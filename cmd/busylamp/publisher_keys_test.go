@@ -296,7 +296,7 @@ func TestSecretsAreHidden(t *testing.T) {
 func TestServersKnowTheirProxy(t *testing.T) {
 	direct, by := smallConfig(), smallConfig()
 	by.Publishers[0].OutboundProxy = "sip:b"
-	if d, b := direct.servers()["presence"], by.servers()["presence"]; d == b || d != direct.Publishers[0].Server {
+	if d, b := direct.ids()["presence"], by.ids()["presence"]; d == b || !strings.HasPrefix(d, "presence#") {
 		t.Errorf("direct %q, by a proxy %q", d, b)
 	}
 }

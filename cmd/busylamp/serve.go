@@ -39,25 +39,41 @@ func serve(path string, environ []string, stderr io.Writer) int {
 	stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
 
-	state, err := openState(cfg.State)
+	state, err := openState(cfg.State, log)
 	if err != nil {
 		fmt.Fprintf(stderr, "%s: %v\n", path, err)
 		return 1
 	}
-	defer state.close()
-	records := state.take(cfg.servers(), log)
+	stop, halt := context.WithCancelCause(stop)
+	defer halt(nil)
+	go func() {
+		select {
+		case <-state.fenced:
+			halt(errFenced)
+		case <-stop.Done():
+		}
+	}()
+	records := state.take(cfg.ids(), log)
 	log.Info("busylamp starts", "version", version, "config", path, "proxies", len(cfg.Kamailio),
 		"publishers", len(cfg.Publishers), "domains", len(cfg.Domains), "taken over", len(records))
 	var before *config // to go back to, if the reloaded configuration cannot run
 	for {
-		next, left, err := serveOnce(stop, hangup, cfg, path, environ, log, records)
+		next, left, err := serveOnce(stop, hangup, cfg, path, environ, log, state, records)
 		if err != nil && before != nil {
 			log.Error("cannot run with the reloaded configuration; going back to the old one", "error", err)
 			cfg, before = *before, nil
 			continue
 		}
 		if next == nil {
-			return leave(state, cfg, left, err, path, log, stderr)
+			err = errors.Join(err, leave(state, cfg, left, log))
+			if cause := context.Cause(stop); errors.Is(cause, errFenced) {
+				err = errors.Join(cause, err)
+			}
+			if err != nil {
+				fmt.Fprintf(stderr, "%s: %v\n", path, err)
+				return 1
+			}
+			return 0
 		}
 		old := cfg
 		cfg, before, records = *next, &old, left
@@ -70,21 +86,28 @@ func serve(path string, environ []string, stderr io.Writer) int {
 	}
 }
 
+// errFenced ends the sidecar without a withdrawal: what is published is another's now.
+var errFenced = fmt.Errorf("state: %w; it publishes now, and this one ends (%w)", busylamp.ErrFenced, busylamp.ErrHandOver)
+
 // leave ends the sidecar for good, and keeps what is still published for the next start.
-func leave(state *stateDir, cfg config, records []busylamp.Record, failed error, path string, log *slog.Logger, stderr io.Writer) int {
-	if err := state.write(records, cfg.servers()); err != nil {
-		log.Error("what is published could not be kept for the next start; it lapses by itself", "error", err)
-		failed = errors.Join(failed, err)
+func leave(state *state, cfg config, records []busylamp.Record, log *slog.Logger) error {
+	var unsure []busylamp.StoreOp // what was not answered before the end, or could not be sent
+	for _, r := range records {
+		if r.Unsure || r.Clear {
+			unsure = append(unsure, busylamp.StoreOp{Record: r})
+		}
+	}
+	state.keep(cfg.ids(), unsure)
+	err := state.close()
+	if err != nil {
+		log.Error("not all of what is published could be kept for the next start; it lapses by itself", "error", err)
+		err = fmt.Errorf("state: %w", err)
 	}
 	if n := len(records); n > 0 && cfg.OnStop == "withdraw" {
 		log.Warn("not everything could be withdrawn; the next start will try again", "published", n)
 	}
 	log.Info("busylamp stopped", "published", len(records))
-	if failed != nil {
-		fmt.Fprintf(stderr, "%s: %v\n", path, failed)
-		return 1
-	}
-	return 0
+	return err
 }
 
 // sidecar is everything that runs under one configuration.
@@ -92,6 +115,7 @@ type sidecar struct {
 	cfg        config
 	log        *slog.Logger
 	loop       *busylamp.Loop
+	state      *state
 	events     []*kamailio.Events
 	publishers []*sippublish.Publisher
 	tracers    []tracer      // the publishers again
@@ -103,8 +127,8 @@ type sidecar struct {
 // returns the next configuration after a SIGHUP that could be read, nil when the sidecar
 // is to end, and what is published then.
 func serveOnce(stop context.Context, hangup <-chan os.Signal, cfg config, path string, environ []string,
-	log *slog.Logger, records []busylamp.Record) (*config, []busylamp.Record, error) {
-	s, err := newSidecar(cfg, log, records)
+	log *slog.Logger, state *state, records []busylamp.Record) (*config, []busylamp.Record, error) {
+	s, err := newSidecar(cfg, log, state, records)
 	if err != nil {
 		return nil, records, err
 	}
@@ -123,11 +147,12 @@ func serveOnce(stop context.Context, hangup <-chan os.Signal, cfg config, path s
 		}
 	}()
 	s.run(ctx, admin)
+	left, err := s.loop.Records(context.Background())
 	if stop.Err() != nil {
-		return nil, s.loop.Records(), nil
+		return nil, left, err
 	}
 	next := <-reloaded
-	return next, s.withdrawFromOthers(s.loop.Records(), next.servers()), nil
+	return next, s.withdrawFromOthers(left, next.ids()), nil
 }
 
 // awaitReload returns the configuration that the first SIGHUP with a good one brings, nil
@@ -148,17 +173,19 @@ func awaitReload(ctx context.Context, hangup <-chan os.Signal, path string, envi
 }
 
 // newSidecar wires adapters and engine together.
-func newSidecar(cfg config, log *slog.Logger, records []busylamp.Record) (*sidecar, error) {
-	s := &sidecar{cfg: cfg, log: log, traces: make(chan struct{}, maxTraces)}
+func newSidecar(cfg config, log *slog.Logger, state *state, records []busylamp.Record) (*sidecar, error) {
+	s := &sidecar{cfg: cfg, log: log, state: state, traces: make(chan struct{}, maxTraces)}
 	engine := busylamp.Config{
 		Directory: newDirectory(cfg),
 		Early:     cfg.Early == "publish",
 		Audit:     cfg.Audit,
 		Hold:      cfg.Hold,
 		Seed:      rand.Uint64(),
+		Durable:   true,
 		Sides:     map[string]busylamp.Sides{"caller": busylamp.SideCaller, "callee": busylamp.SideCallee}[cfg.Sides],
 	}
-	loop := busylamp.LoopConfig{Observe: s.tell}
+	ids := cfg.ids()
+	loop := busylamp.LoopConfig{Observe: s.tell, Keep: func(ops []busylamp.StoreOp) { state.keep(ids, ops) }}
 	if cfg.OnStop == "withdraw" {
 		loop.Withdraw = withdrawTime
 	}
@@ -187,6 +214,7 @@ func newSidecar(cfg config, log *slog.Logger, records []busylamp.Record) (*sidec
 	}
 	e.TakeOver(records)
 	s.loop = busylamp.NewLoop(e, loop)
+	state.loop.Store(s.loop)
 	for i, k := range cfg.Kamailio {
 		s.events = append(s.events, kamailio.NewEvents(kamailio.Config{
 			Index: i, Name: k.Name, Evapi: k.Evapi, Early: engine.Early, Log: log}, s.loop))
@@ -270,12 +298,14 @@ func (s *sidecar) withdrawFromOthers(records []busylamp.Record, next map[string]
 	defer cancel()
 	var workers sync.WaitGroup
 	places := make(chan struct{}, defaultPublisher().MaxOutstanding)
-	mine := s.cfg.servers()
+	mine := s.cfg.ids()
+	var dropped []busylamp.StoreOp
 	for _, r := range records {
 		if next[r.Publisher] == mine[r.Publisher] {
 			kept = append(kept, r)
 			continue
 		}
+		dropped = append(dropped, busylamp.StoreOp{Record: r, Delete: true})
 		for i, p := range s.cfg.Publishers {
 			if p.Name == r.Publisher {
 				places <- struct{}{}
@@ -287,5 +317,6 @@ func (s *sidecar) withdrawFromOthers(records []busylamp.Record, next map[string]
 		}
 	}
 	workers.Wait()
+	s.state.keep(mine, dropped)
 	return kept
 }

@@ -58,15 +58,15 @@ func TestServePublisher(t *testing.T) {
 	server := siptest.New(t, "udp", "127.0.0.1:0", lapse)
 	dir, uri := t.TempDir(), "sip:"+server.Addr()
 	d := openTest(t, dir)
-	var records []busylamp.Record
+	var records []busylamp.StoreOp
 	for _, who := range []busylamp.Presentity{"sip:a@example.com", "sip:out@example.com"} {
-		records = append(records, busylamp.Record{Publisher: "s", Presentity: who, Tag: "t1", State: busylamp.OnThePhone,
-			Expires: time.Hour, Refresh: time.Second})
+		records = append(records, busylamp.StoreOp{Record: busylamp.Record{Publisher: "s", Presentity: who, Tag: "t1",
+			State: busylamp.OnThePhone, Expires: time.Hour, Refresh: time.Second}})
 	}
-	if err := d.write(records, map[string]string{"s": uri}); err != nil {
+	d.keep(publisherAt(uri).ids(), records)
+	if err := d.close(); err != nil {
 		t.Fatal(err)
 	}
-	d.close()
 	s := &instance{t: t, path: filepath.Join(t.TempDir(), "busylamp.yaml")}
 	admin := freeAddr(t)
 	configure := func(except string) {
@@ -140,10 +140,10 @@ func TestServeTLS(t *testing.T) {
 	d := openTest(t, dir)
 	record := busylamp.Record{Publisher: "s", Presentity: "sip:a@example.com", Tag: "t1", State: busylamp.OnThePhone,
 		Expires: time.Hour, Refresh: 100 * time.Millisecond}
-	if err := d.write([]busylamp.Record{record}, map[string]string{"s": uri}); err != nil {
+	d.keep(publisherAt(uri).ids(), []busylamp.StoreOp{{Record: record}})
+	if err := d.close(); err != nil {
 		t.Fatal(err)
 	}
-	d.close()
 	s := &instance{t: t, path: filepath.Join(t.TempDir(), "busylamp.yaml")}
 	admin := freeAddr(t)
 	text := fmt.Sprintf("kamailio: [{name: p, evapi: '127.0.0.1:1', rpc: 'http://127.0.0.1:1/RPC'}]\ndomains: [example.com]\n"+

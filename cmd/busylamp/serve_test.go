@@ -122,11 +122,11 @@ func TestServe(t *testing.T) {
 	d := openTest(t, dir)
 	record := busylamp.Record{Publisher: "s", Presentity: "sip:a@example.com", Tag: "t1", State: busylamp.OnThePhone,
 		Expires: time.Hour, Refresh: time.Hour}
-	servers := map[string]string{"s": "sip:127.0.0.1:9;transport=tcp"}
-	if err := d.write([]busylamp.Record{record}, servers); err != nil {
+	ids := publisherAt("sip:127.0.0.1:9;transport=tcp").ids()
+	d.keep(ids, []busylamp.StoreOp{{Record: record}})
+	if err := d.close(); err != nil {
 		t.Fatal(err)
 	}
-	d.close()
 
 	s := &instance{t: t, path: filepath.Join(t.TempDir(), "busylamp.yaml")}
 	s.write(taken, dir, "") // a start that fails loses nothing
@@ -157,7 +157,7 @@ func TestServe(t *testing.T) {
 	s.wantLit(second)
 	s.signal(syscall.SIGTERM)
 	s.ends(0)
-	if records := openTest(t, dir).take(servers, quietLog()); len(records) != 1 || records[0].Tag != "t1" {
+	if records := openTest(t, dir).take(ids, quietLog()); len(records) != 1 || records[0].Tag != "t1" {
 		t.Errorf("left %+v", records)
 	}
 }
@@ -188,13 +188,13 @@ func (s *instance) wantLit(admin string) {
 func TestWithdrawKeepsTheRest(t *testing.T) {
 	dir := t.TempDir()
 	d := openTest(t, dir)
-	servers := map[string]string{"s": "sip:127.0.0.1:9;transport=tcp"}
+	ids := publisherAt("sip:127.0.0.1:9;transport=tcp").ids()
 	record := busylamp.Record{Publisher: "s", Presentity: "sip:a@example.com", Tag: "t1", State: busylamp.OnThePhone,
 		Expires: time.Hour, Refresh: time.Hour}
-	if err := d.write([]busylamp.Record{record}, servers); err != nil {
+	d.keep(ids, []busylamp.StoreOp{{Record: record}})
+	if err := d.close(); err != nil {
 		t.Fatal(err)
 	}
-	d.close()
 	s := &instance{t: t, path: filepath.Join(t.TempDir(), "busylamp.yaml")}
 	admin := freeAddr(t)
 	s.write(admin, dir, "on_stop: withdraw\n")
@@ -202,7 +202,7 @@ func TestWithdrawKeepsTheRest(t *testing.T) {
 	s.healthy(admin)
 	s.signal(syscall.SIGTERM)
 	s.ends(0)
-	records := openTest(t, dir).take(servers, quietLog())
+	records := openTest(t, dir).take(ids, quietLog())
 	if len(records) != 1 || !records[0].Clear {
 		t.Errorf("left %+v", records)
 	}

@@ -2,8 +2,8 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -16,50 +16,63 @@ import (
 
 func quietLog() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
-var oneServer = map[string]string{"s": "sip:127.0.0.1"}
-
-func openTest(t *testing.T, dir string) *stateDir {
+func openTest(t *testing.T, dir string) *state {
 	t.Helper()
-	d, err := openState(dir)
+	s, err := openState(dir, quietLog())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(d.close)
-	return d
+	t.Cleanup(func() { s.close() })
+	return s
 }
 
+func publisherAt(server string) config {
+	p := defaultPublisher()
+	p.Name, p.Server = "s", server
+	return config{Publishers: []publisherConfig{p}}
+}
+
+var kept = busylamp.Record{Publisher: "s", Presentity: "sip:a@example.com", Tag: "t1", State: busylamp.OnThePhone,
+	Expires: 500 * time.Second, Refresh: 300 * time.Second, Unsure: true, Clear: true}
+
+// TestStateRoundTrip: what one life keeps the next one takes, and one with another server
+// does not.
 func TestStateRoundTrip(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "state")
-	d := openTest(t, dir)
-	if records := d.take(oneServer, quietLog()); len(records) != 0 {
+	first := openTest(t, dir)
+	here, elsewhere := publisherAt("sip:127.0.0.1").ids(), publisherAt("sip:127.0.0.2").ids()
+	if records := first.take(here, quietLog()); len(records) != 0 {
 		t.Fatal(records)
 	}
-	want := busylamp.Record{Publisher: "s", Presentity: "sip:a@example.com", Tag: "t1", State: busylamp.OnThePhone,
-		Expires: 500 * time.Second, Refresh: 300 * time.Second, Unsure: true, Clear: true}
-	other := busylamp.Record{Publisher: "gone", Presentity: "sip:a@example.com", Tag: "t1", State: busylamp.OnThePhone}
-	if err := d.write([]busylamp.Record{want, other}, oneServer); err != nil {
+	first.keep(here, []busylamp.StoreOp{{Record: kept}, {Record: busylamp.Record{Publisher: "nobody"}}})
+	if err := first.close(); err != nil {
 		t.Fatal(err)
 	}
-	if text, err := os.ReadFile(filepath.Join(dir, stateName)); err != nil || !strings.Contains(string(text), `"on-the-phone"`) {
-		t.Errorf("states are not written by name: %s, %v", text, err)
-	}
-	records := d.take(oneServer, quietLog())
+	second := openTest(t, dir)
+	records := second.take(here, quietLog())
 	if len(records) != 1 {
 		t.Fatal(records)
 	}
 	got := records[0]
-	if d := want.Expires - got.Expires; d < 0 || d > time.Minute {
+	if d := kept.Expires - got.Expires; d < 0 || d > time.Minute {
 		t.Errorf("expires in %v", got.Expires)
 	}
-	got.Expires, got.Refresh = want.Expires, want.Refresh
-	if got != want {
+	got.Expires, got.Refresh = kept.Expires, kept.Refresh
+	if got != kept {
 		t.Errorf("got %+v", got)
 	}
-	if records = d.take(oneServer, quietLog()); len(records) != 0 {
-		t.Errorf("taken twice: %v", records)
+	if err := second.close(); err != nil {
+		t.Fatal(err)
 	}
-	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
-		t.Errorf("%v, %v", info.Mode(), err)
+	third := openTest(t, dir)
+	if records := third.take(elsewhere, quietLog()); len(records) != 0 {
+		t.Errorf("taken by another server: %v", records)
+	}
+	if err := third.close(); err != nil {
+		t.Fatal(err)
+	}
+	if records := openTest(t, dir).take(here, quietLog()); len(records) != 0 {
+		t.Errorf("what lapses is kept: %v", records)
 	}
 }
 
@@ -67,38 +80,30 @@ func TestStateRoundTrip(t *testing.T) {
 func TestStateIsOnes(t *testing.T) {
 	dir := t.TempDir()
 	first := openTest(t, dir)
-	if _, err := openState(dir); err == nil || !strings.Contains(err.Error(), "another busylamp") {
+	if _, err := openState(dir, quietLog()); err == nil || !strings.Contains(err.Error(), "another busylamp") {
 		t.Errorf("got %v", err)
 	}
-	first.close()
+	if err := first.close(); err != nil {
+		t.Fatal(err)
+	}
 	openTest(t, dir)
 }
 
-// What cannot be read is set aside, and the sidecar starts with nothing.
-func TestStateUnreadable(t *testing.T) {
-	for name, text := range map[string]string{
-		"empty":        "",
-		"garbage":      "\x00\x01",
-		"cut":          `{"version":1,"publications":[{"publisher":"s"`,
-		"newer":        `{"version":2}`,
-		"presentity":   `{"version":1,"publications":[{"presentity":"nobody"}]}`,
-		"state":        `{"version":1,"publications":[{"presentity":"sip:a@b","state":"dancing"}]}`,
-		"not our json": `[1,2,3]`,
-	} {
-		d := openTest(t, t.TempDir())
-		path := filepath.Join(d.path, stateName)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if records := d.take(oneServer, quietLog()); len(records) != 0 {
-			t.Errorf("%s: %v", name, records)
-		}
-		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%s: still there", name)
-		}
-		if kept, err := os.ReadFile(path + ".unreadable"); err != nil || string(kept) != text {
-			t.Errorf("%s: not set aside: %v", name, err)
-		}
+// TestStateFenced: a directory that another sidecar has taken is noticed.
+func TestStateFenced(t *testing.T) {
+	dir := t.TempDir()
+	s := openTest(t, dir)
+	if err := os.WriteFile(filepath.Join(dir, "publications", "OWNER"), []byte("somebody else\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.keep(publisherAt("sip:127.0.0.1").ids(), []busylamp.StoreOp{{Record: kept}})
+	select {
+	case <-s.fenced:
+	case <-time.After(10 * time.Second):
+		t.Fatal("not noticed")
+	}
+	if err := s.close(); !errors.Is(err, busylamp.ErrFenced) {
+		t.Errorf("closed with %v", err)
 	}
 }
 
@@ -107,23 +112,21 @@ func TestStateDirectoryUnusable(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := openState(filepath.Join(file, "state"))
-	if err == nil || !strings.Contains(err.Error(), file) || !strings.Contains(err.Error(), "choose a directory") {
+	_, err := openState(filepath.Join(file, "state"), quietLog())
+	if err == nil || !strings.Contains(err.Error(), file) {
 		t.Errorf("got %v", err)
 	}
 }
 
-// FuzzReadState: whatever is in the file, it is an error or records, and no panic.
-func FuzzReadState(f *testing.F) {
-	f.Add([]byte(`{"version":1,"publications":[{"publisher":"s","server":"sip:127.0.0.1","presentity":"sip:a@b","state":"busy"}]}`))
-	path := filepath.Join(f.TempDir(), stateName)
-	f.Fuzz(func(t *testing.T, text []byte) {
-		if err := os.WriteFile(path, text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		records, _, err := readState(path, oneServer, time.Now())
-		if err != nil && len(records) > 0 {
-			t.Errorf("%v and %v", records, err)
-		}
-	})
+// TestPublisherIDsFit: the longest name is one that the store takes.
+func TestPublisherIDsFit(t *testing.T) {
+	c := publisherAt("sip:127.0.0.1")
+	c.Publishers[0].Name = strings.Repeat("n", 64)
+	s := openTest(t, t.TempDir())
+	r := kept
+	r.Publisher = c.Publishers[0].Name
+	s.keep(c.ids(), []busylamp.StoreOp{{Record: r}})
+	if err := s.close(); err != nil {
+		t.Error(fmt.Errorf("closing: %w", err))
+	}
 }
