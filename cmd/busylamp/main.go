@@ -32,7 +32,7 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	path := "/etc/busylamp/busylamp.yaml"
+	path := defaultPath
 	for _, kv := range environ {
 		if v, ok := strings.CutPrefix(kv, "BUSYLAMP_CONFIG="); ok {
 			path = v
@@ -85,6 +85,9 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 		return 2
 	}
 }
+
+// defaultPath is the configuration file where none is named.
+const defaultPath = "/etc/busylamp/busylamp.yaml"
 
 func exit(code int) error {
 	if code == 0 {

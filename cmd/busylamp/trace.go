@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"os/signal"
 	"strings"
 	"syscall"
@@ -34,6 +36,9 @@ const (
 func trace(opts traceOptions, path string, environ []string, stdout, stderr io.Writer) int {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer cancel()
+	if _, err := os.Stat(path); opts.admin == "" && path == defaultPath && errors.Is(err, fs.ErrNotExist) {
+		opts.admin = defaults().Admin // the file was named to the sidecar alone
+	}
 	if opts.admin == "" {
 		var err error
 		if opts.admin, err = loadAdmin(path, environ); err != nil {
