@@ -247,8 +247,8 @@ func (e *Engine) Settled(r Request, o Outcome) {
 	p := r.publication
 	p.publisher.inFlight--
 	p.publisher.count(r, o)
-	if o.Result != Unavailable {
-		p.publisher.heard(e.now)
+	if o.Code != 0 {
+		e.heard(p.publisher, o.Result)
 	}
 	if o.Result == TooBrief && !e.adopt(p.publisher, r, o.MinExpires) {
 		o.Result = Refused
@@ -288,6 +288,9 @@ func (e *Engine) Live() (n int) {
 func (e *Engine) plan(p *publication) {
 	k, wake := p.next(e.now)
 	to := urgent
+	if p.attempts > 0 {
+		to = again
+	}
 	if k == Refresh {
 		if last := p.lastMoment(); e.now < last {
 			to, wake = routine, last
@@ -315,15 +318,33 @@ func (e *Engine) dispatch() {
 		return
 	}
 	for _, pub := range e.publishers {
-		for pub.waiting() > 0 && pub.room(e.now) > 0 && pub.rate.open(e.now) {
-			from := urgent
-			if pub.lanes[urgent].len() == 0 {
-				from = routine
+		for pub.hasRoom(e.now) && pub.rate.open(e.now) {
+			p := pub.pop()
+			if p == nil {
+				break
 			}
-			if p := pub.lanes[from].pop(); p.waits == from {
-				e.send(p)
-			}
+			e.send(p)
 		}
+	}
+}
+
+// pop takes the next publication from the best lane, nil if none waits. What went on from
+// one lane to a better one is skipped in the first.
+func (p *publisher) pop() *publication {
+	for lane := routine; lane <= urgent; lane++ {
+		p.skipStale(lane)
+	}
+	for lane := urgent; lane >= routine; lane-- {
+		if q := &p.lanes[lane]; q.len() > 0 {
+			return q.pop()
+		}
+	}
+	return nil
+}
+
+func (p *publisher) skipStale(lane lane) {
+	for q := &p.lanes[lane]; q.len() > 0 && q.items[q.head].waits != lane; {
+		q.pop()
 	}
 }
 
@@ -339,7 +360,7 @@ func (e *Engine) send(p *publication) {
 	}
 	e.wheel.stop(&p.timer)
 	p.outstanding, p.sentAt = k, e.now
-	p.publisher.asked(e.now)
+	e.asked(p.publisher)
 	p.publisher.rate.take()
 	p.dirty = p.dirty || k == Modify // the next life must not trust the state
 	e.keep(p)

@@ -45,4 +45,9 @@ func (e *Engine) trouble(pub *publisher, trouble, what, explanation string) {
 	e.note(true, what, "publisher", pub.name, explanation)
 }
 
-func (p *publisher) waiting() int { return p.lanes[routine].len() + p.lanes[urgent].len() }
+func (p *publisher) waiting() (n int) {
+	for i := range p.lanes {
+		n += p.lanes[i].len()
+	}
+	return n
+}

@@ -166,3 +166,18 @@ func TestLastMoment(t *testing.T) {
 	}
 	t.Error("not refreshed before it lapsed")
 }
+
+// TestLanesAreBounded: with the rate used up for an hour, the refreshes that had to become
+// urgent leave nothing behind in their lane.
+func TestLanesAreBounded(t *testing.T) {
+	l := newLine(t, PublisherConfig{Expires: 60 * time.Second, Rate: 20, NoSentinel: true})
+	for range 300 {
+		l.call(24 * time.Hour)
+	}
+	l.pass(time.Minute)
+	l.up, l.queue = nil, nil
+	l.load(time.Hour, 150*time.Millisecond, 500*time.Millisecond)
+	if n := l.e.Stats().Publishers[0].Waiting; n > 3000 {
+		t.Errorf("%d places taken for %d people", n, l.e.Stats().People)
+	}
+}

@@ -88,7 +88,7 @@ func (p *publication) occupied(e *Engine) bool {
 	if p.has != Unknown || p.outstanding != 0 || p.waits != 0 {
 		return true
 	}
-	if forget := p.sentAt + refusedMemory; p.refused && e.now < forget && p.publisher.refused <= maxRefused {
+	if forget := p.sentAt + refusedMemory; (p.refused || p.turnedAway > 0) && e.now < forget && p.publisher.refused <= maxRefused {
 		e.wheel.set(&p.timer, forget)
 		return true
 	}
@@ -148,6 +148,7 @@ func (e *Engine) refold(who *person, why reason) {
 	e.out.Changes = append(e.out.Changes, Change{Presentity: who.uri, Old: who.presence, New: presence, why: why})
 	who.presence = presence
 	for i := range who.pubs {
+		who.pubs[i].hurry(e)
 		e.plan(&who.pubs[i])
 	}
 }

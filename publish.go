@@ -26,15 +26,17 @@ type publication struct {
 	refreshAt   time.Duration // when to refresh
 	notBefore   time.Duration // back-off
 	sentAt      time.Duration
-	slot        int32 // in the publisher's calendar, 0 for none
-	attempts    uint8 // since the last success
-	tagFailures uint8 // answers of 5xx on end to requests with the tag
-	outstanding Kind  // 0: nothing is outstanding
-	waits       lane  // for a free place at the publisher
-	muted       bool  // the publisher does not want this presentity
-	refused     bool  // by the last answer
-	kept        bool  // the store has a record of it
-	dirty       bool  // which is not what it should be
+	turnedAway  time.Duration // when the server said so of its last request, with Retry-After; or 0
+	slot        int32         // in the publisher's calendar, 0 for none
+	attempts    uint8         // since the last success
+	tagFailures uint8         // answers of 5xx on end to requests with the tag
+	outstanding Kind          // 0: nothing is outstanding
+	waits       lane          // for a free place at the publisher
+	muted       bool          // the publisher does not want this presentity
+	refused     bool          // by the last answer
+	told        bool          // notBefore is the server's wish
+	kept        bool          // the store has a record of it
+	dirty       bool          // which is not what it should be
 	lastCode    int16
 	lastReason  string
 }
@@ -44,6 +46,7 @@ type lane uint8
 
 const (
 	routine lane = iota + 1 // refreshes
+	again                   // what failed before
 	urgent                  // changes of state, and refreshes at the last moment: they go first
 )
 
@@ -134,13 +137,13 @@ const (
 // settle takes the outcome of the outstanding request.
 func (p *publication) settle(e *Engine, r Request, o Outcome) {
 	p.outstanding = 0
+	if r.former {
+		p.former = "" // any answer will do, for as a rule the server never knew it; and without one it dies
+		return
+	}
 	p.lastCode, p.lastReason = int16(o.Code), o.Reason
 	p.refuse(o.Result == Refused)
 	e.noteOutcome(p, r, o)
-	if r.former {
-		p.formerSettled(e, o)
-		return
-	}
 	switch o.Result {
 	case Accepted:
 		p.accepted(e, r, o)
@@ -154,21 +157,18 @@ func (p *publication) settle(e *Engine, r Request, o Outcome) {
 			return
 		}
 		e.suspect(p.publisher)
-	case TooBrief: // again at once, with the lifetime that the server grants
-	case Refused:
-		p.unsure = true
-		most := refusedMost
-		if p.has != Unknown && p.has != p.desired() {
-			most = refusedStuck // a lamp shows what is not so
-		}
-		p.retry(e, refusedFirst, most, o)
-	case Unavailable:
-		p.unsure = true
-		if o.Code == 0 && p.publisher.answersOthers(e.now, p.sentAt) {
-			p.retry(e, failedFirst, failedMost, o)
+	case TooBrief: // again at once, with the lifetime that the server grants; but only once
+		if p.attempts == 0 {
+			p.tries()
 			return
 		}
-		e.unavailable(p.publisher, o.RetryAfter)
+		p.retry(e, failedFirst, failedMost, o)
+	case Refused:
+		p.unsure = true
+		p.retry(e, refusedFirst, refusedMost, o)
+		p.hurry(e)
+	case Unavailable:
+		p.unavailable(e, o)
 	default:
 		p.unsure = true
 		most := failedMost
@@ -179,9 +179,37 @@ func (p *publication) settle(e *Engine, r Request, o Outcome) {
 	}
 }
 
+// unavailable takes an outcome that says more of the server than of the presentity. The
+// back-off is there all the same: the next probe is to be another one.
+func (p *publication) unavailable(e *Engine, o Outcome) {
+	p.unsure = true
+	before := p.turnedAway
+	p.turnedAway = 0
+	switch {
+	case o.Code == 0 && e.now-p.sentAt < silence: // else the silence has told
+		e.unreachable(p.publisher)
+	case o.Code != 0 && o.RetryAfter > 0:
+		// A server that accepts others, and turns this one away again, means this one alone.
+		p.turnedAway = e.now
+		if before == 0 || p.publisher.circuit.acceptedAt <= before {
+			e.suspend(p.publisher, o.RetryAfter)
+		}
+	}
+	p.retry(e, failedFirst, failedMost, o)
+}
+
+// hurry shortens a refused publication's delay where a lamp shows what is not so, unless
+// the server asked for it.
+func (p *publication) hurry(e *Engine) {
+	if p.refused && !p.told && p.has != Unknown && p.has != p.desired() {
+		p.notBefore = min(p.notBefore, e.now+e.spread(refusedStuck))
+	}
+}
+
 // retry sets the back-off: it grows with every try, and is no shorter than the server asks.
 func (p *publication) retry(e *Engine, first, most time.Duration, o Outcome) {
 	p.tries()
+	p.told = o.RetryAfter > 0
 	p.notBefore = e.now + max(e.spread(backoff(int(p.attempts), first, most)), min(o.RetryAfter, maxRetryAfter))
 }
 
@@ -196,16 +224,6 @@ func (p *publication) doubtTag(r Request) bool {
 	}
 	p.tagFailures = min(p.tagFailures+1, tagDoubted)
 	return p.tagFailures == tagDoubted && r.Kind != Remove
-}
-
-// formerSettled takes the outcome of removing what the server may have under the former
-// tag. Any answer will do: as a rule it never knew it.
-func (p *publication) formerSettled(e *Engine, o Outcome) {
-	if o.Result == Unavailable {
-		e.unavailable(p.publisher, o.RetryAfter)
-		return
-	}
-	p.former = ""
 }
 
 // adopt takes the shortest lifetime that a server grants (RFC 3903 section 6, step 4), and
@@ -249,7 +267,7 @@ func (p *publication) tries() {
 // accepted notes what the server has now. Times count from the sending: the server may
 // have started its clock then.
 func (p *publication) accepted(e *Engine, r Request, o Outcome) {
-	p.attempts, p.notBefore, p.tagFailures = 0, 0, 0
+	p.attempts, p.notBefore, p.tagFailures, p.turnedAway = 0, 0, 0, 0
 	if r.Kind == Remove {
 		p.nothing()
 		return
@@ -263,7 +281,9 @@ func (p *publication) accepted(e *Engine, r Request, o Outcome) {
 	if r.Kind == Initial {
 		p.former = p.tag // the server may know it after all
 	}
-	p.tag = o.Tag
+	if o.Tag != "" || r.Kind == Initial { // without one, the tag that it knew is the best guess
+		p.tag = o.Tag
+	}
 	if r.Kind != Refresh {
 		p.has = r.State
 	}
@@ -302,7 +322,7 @@ func backoff(tries int, first, most time.Duration) time.Duration {
 }
 
 // queue is a first-in, first-out list without a bound of its own: it holds publications,
-// each once.
+// each once, but for those that went on to a better lane (see skipStale).
 type queue[T any] struct {
 	items []T
 	head  int
