@@ -9,9 +9,9 @@ LINT    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
 
-build: ## bin/busylamp
+build: ## bin/busylamp, static
 	@mkdir -p bin
-	go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/busylamp ./cmd/busylamp
+	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/busylamp ./cmd/busylamp
 
 test: deps build ## everything: unit, real Kamailio, real calls (never skips)
 	go vet ./...

@@ -143,6 +143,9 @@ func (p *publication) settle(e *Engine, r Request, o Outcome) {
 	}
 	p.lastCode, p.lastReason = int16(o.Code), o.Reason
 	p.refuse(o.Result == Refused)
+	if o.Result != Unavailable {
+		p.turnedAway = 0
+	}
 	e.noteOutcome(p, r, o)
 	switch o.Result {
 	case Accepted:
@@ -267,7 +270,7 @@ func (p *publication) tries() {
 // accepted notes what the server has now. Times count from the sending: the server may
 // have started its clock then.
 func (p *publication) accepted(e *Engine, r Request, o Outcome) {
-	p.attempts, p.notBefore, p.tagFailures, p.turnedAway = 0, 0, 0, 0
+	p.attempts, p.notBefore, p.tagFailures = 0, 0, 0
 	if r.Kind == Remove {
 		p.nothing()
 		return

@@ -79,10 +79,10 @@ func (k *Keeper) bound() {
 }
 
 // Failing returns why nothing can be kept at present, and since when; nil when all is well.
-func (k *Keeper) Failing() (error, time.Time) {
+func (k *Keeper) Failing() (since time.Time, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.failing, k.since
+	return k.since, k.failing
 }
 
 // Waiting returns how many changes are not durable yet.

@@ -140,7 +140,7 @@ func TestKeeperFails(t *testing.T) {
 		k.Keep([]busylamp.StoreOp{put(1, "a"), put(2, "a")})
 		time.Sleep(time.Minute)
 		k.Keep([]busylamp.StoreOp{put(1, "b")})
-		if err, _ := k.Failing(); err == nil {
+		if _, err := k.Failing(); err == nil {
 			t.Error("not known to fail")
 		}
 		s.fail(nil)
@@ -148,7 +148,7 @@ func TestKeeperFails(t *testing.T) {
 		if got := s.has(); got != "1=b 2=a" {
 			t.Errorf("has %s", got)
 		}
-		if err, _ := k.Failing(); err != nil {
+		if _, err := k.Failing(); err != nil {
 			t.Error(err)
 		}
 		if n := strings.Count(log.String(), "cannot be kept"); n != 1 || strings.Count(log.String(), "kept again") != 1 {

@@ -105,7 +105,7 @@ func (s *sidecar) readyz(w http.ResponseWriter, r *http.Request) {
 		ready = ready && p.InStep
 		text += fmt.Sprintf("proxy %s: %s\n", p.Name, state)
 	}
-	if err, since := s.state.Failing(); err != nil { // presence goes on, and a restart mends nothing
+	if since, err := s.state.Failing(); err != nil { // presence goes on, and a restart mends nothing
 		text += fmt.Sprintf("state: not kept for the next start since %s: %v\n", since.Format(time.RFC3339), err)
 	}
 	if !ready {

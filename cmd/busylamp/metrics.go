@@ -82,7 +82,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	for d, name := range driftNames {
 		count(descDrift, st.Drift[d], name)
 	}
-	failing, _ := m.s.state.Failing()
+	_, failing := m.s.state.Failing()
 	gauge(descUnkept, truth(failing != nil))
 	gauge(descUnwritten, m.s.state.Waiting())
 	gauge(descCalls, st.Calls)
