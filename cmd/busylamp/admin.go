@@ -62,6 +62,7 @@ func (s *sidecar) routes(ctx context.Context) http.Handler {
 	mux.HandleFunc("GET /api/v1/presentities", s.presentities)
 	mux.HandleFunc("GET /api/v1/proxies", s.proxies)
 	mux.HandleFunc("GET /api/v1/publishers", s.listPublishers)
+	mux.HandleFunc("POST /api/v1/resync", s.postResync)
 	mux.HandleFunc("GET /api/v1/trace", func(w http.ResponseWriter, r *http.Request) { s.trace(ctx, w, r) })
 	return mux
 }

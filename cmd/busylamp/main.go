@@ -44,6 +44,18 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 		return c
 	}
 	opts := traceOptions{}
+	withAdmin := func(c *cobra.Command) {
+		c.Flags().StringVar(&opts.admin, "admin", "", "host:port of the sidecar's HTTP interface (default: the configuration's)")
+	}
+	var proxy string
+	resyncCommand := withConfig(&cobra.Command{
+		Use: "resync", Short: "Have the running sidecar compare its calls with the proxies' lists now",
+		RunE: func(*cobra.Command, []string) error {
+			return exit(resync(proxy, opts.admin, path, environ, stdout, stderr))
+		},
+	})
+	withAdmin(resyncCommand)
+	resyncCommand.Flags().StringVar(&proxy, "proxy", "", "the name of one proxy (default: all)")
 	traceCommand := withConfig(&cobra.Command{
 		Use: "trace PRESENTITY", Short: "Show the SIP messages about one presentity as they come",
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -52,11 +64,12 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 		},
 	})
 	traceCommand.Args = cobra.ExactArgs(1)
-	traceCommand.Flags().StringVar(&opts.admin, "admin", "", "host:port of the sidecar's HTTP interface (default: the configuration's)")
+	withAdmin(traceCommand)
 	traceCommand.Flags().StringVar(&opts.publisher, "publisher", "", "the name of one publisher (default: all)")
 	traceCommand.Flags().DurationVar(&opts.life, "for", traceTime, "how long, 1s to 24h")
 	root.AddCommand(
 		traceCommand,
+		resyncCommand,
 		withConfig(&cobra.Command{
 			Use: "run", Short: "Run in the foreground until SIGTERM or SIGINT; SIGHUP reloads the configuration",
 			RunE: func(*cobra.Command, []string) error { return exit(serve(path, environ, stderr)) },

@@ -235,8 +235,6 @@ func TestTraceErrors(t *testing.T) {
 		{"nobody there", traceOptions{who, "", freeAddr(t), life}, "no sidecar answers at "},
 		{"nobody there", traceOptions{who, "", freeAddr(t), life}, "connection refused: start it with busylamp run, or name its HTTP interface with --admin"},
 		{"somebody else there", traceOptions{who, "", strings.TrimPrefix(other.URL, "http://"), life}, "answers 404 Not Found: is that a sidecar of this version (dev)? name its HTTP interface with --admin"},
-		{"no interface", traceOptions{who, "", "", life}, "admin: off: this sidecar has no HTTP interface to ask: set admin: 127.0.0.1:9448 and reload"},
-		{"no address", traceOptions{who, "", "localhost", life}, `--admin "localhost" is not host:port: write it like 127.0.0.1:9448`},
 		{"a bad presentity", traceOptions{"alice", "", s.addr, life}, `presentity: URI "alice": not a sip: or sips: URI: write it like sip:alice@example.com`},
 		{"a stranger", traceOptions{"sip:a@example.org", "", s.addr, life}, "presentity sip:a@example.org is in none of the configured domains, so that nothing is published for it: write it as /api/v1/presentities does"},
 		{"a publisher", traceOptions{who, "first", s.addr, life}, `publisher "first" is not configured: write presence or second`},
