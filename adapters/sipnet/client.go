@@ -138,11 +138,14 @@ func (c *Client) begin() error {
 
 // try sends a request to the hop in use and, while that is the hop's fault, to one after
 // another, each with a branch of its own and none twice (RFC 3263 section 4.3). It returns
-// what the last of them said.
+// what the last of them said, its Source being that hop.
 func (c *Client) try(ctx context.Context, req *sip.Request) (res *sip.Response, err error) {
 	var tried [maxHops]*hop
 	for n := range tried {
 		h := c.choose(tried[:n])
+		if h == nil && n == 0 {
+			return c.spared(req), nil
+		}
 		if h == nil {
 			break
 		}
@@ -151,6 +154,9 @@ func (c *Client) try(ctx context.Context, req *sip.Request) (res *sip.Response, 
 		if c.judge(ctx, h, res, err) {
 			break
 		}
+	}
+	if res != nil && res.StatusCode == sip.StatusServiceUnavailable {
+		c.relent(res)
 	}
 	return res, err
 }
@@ -162,7 +168,11 @@ func (c *Client) over(ctx context.Context, h *hop, req *sip.Request) (*sip.Respo
 		return nil, err
 	}
 	defer c.leave(h, way)
-	return way.exchange(ctx, req)
+	res, err := way.exchange(ctx, req)
+	if res != nil {
+		res.SetSource(h.addr.String())
+	}
+	return res, err
 }
 
 // enter returns the path to a hop, a new one if there is none that can be used. The old one
@@ -176,7 +186,7 @@ func (c *Client) enter(h *hop) (*path, error) {
 	}()
 	if h.way == nil || !h.way.usable() {
 		idle = h.detach()
-		way, err := newPath(c.life, h.addr, c.cfg.Server.Transport, c.tls, c.in, c.pace, func(p *path) { c.fellSilent(h, p) })
+		way, err := newPath(c.life, h.addr, c.cfg.Server.Transport, c.tls, c.in, c.pace, func(p *path, silent bool) { c.quiet(h, p, silent) })
 		if err != nil {
 			idle = append(idle, way)
 			return nil, err

@@ -52,7 +52,9 @@ type nonce struct {
 type credential struct {
 	space *space
 	nonce *nonce
-	fresh bool // the nonce comes from the last answer: nothing but the password can be wrong
+	fresh bool   // the nonce comes from the last answer
+	from  string // who gave that: the same one knows it, so that the password must be wrong
+	tried bool   // such a nonce was refused once, and replaced
 }
 
 // do sends a request by send, and again with the next CSeq number and the same Call-ID and
@@ -78,7 +80,7 @@ func (a *authenticator) do(ctx context.Context, req *sip.Request,
 		}
 		wanted, why := challenges(res)
 		if why == "" {
-			held, why = a.answer(strings.ToLower(req.Recipient.Host), wanted, held)
+			held, why = a.answer(strings.ToLower(req.Recipient.Host), res.Source(), wanted, held)
 		}
 		if why == "" && round == maxRounds {
 			why = fmt.Sprintf("challenged %d times in a row", round)
@@ -126,8 +128,10 @@ func (s *space) next() (n *nonce) {
 }
 
 // answer returns the credentials for the next round, or why there can be none. What it is
-// given is released or goes on, whichever.
-func (a *authenticator) answer(host string, wanted []challenge, held []credential) (_ []credential, why string) {
+// given is released or goes on, whichever. from is the address that challenges: behind it may
+// be several servers that do not know each other's nonces, and none of them need say stale
+// of another's. So a refusal that comes with another nonce is answered once more.
+func (a *authenticator) answer(host, from string, wanted []challenge, held []credential) (_ []credential, why string) {
 	if a.username == "" {
 		return held, fmt.Sprintf("%s wants to know who we are in realm %q: set username and password",
 			wanted[0].who(), cut(wanted[0].Realm))
@@ -135,7 +139,9 @@ func (a *authenticator) answer(host string, wanted []challenge, held []credentia
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i := range held {
-		held[i].fresh = held[i].fresh && asked(wanted, held[i].space) // else they were accepted this time
+		if !asked(wanted, held[i].space) { // they were accepted this time
+			held[i].fresh, held[i].tried = false, false
+		}
 	}
 	for _, w := range wanted {
 		i := 0
@@ -146,9 +152,12 @@ func (a *authenticator) answer(host string, wanted []challenge, held []credentia
 			held = append(held, credential{space: a.space(w.proxy, host, w.Realm)})
 		}
 		c := &held[i]
-		if c.fresh && !w.Stale {
-			return held, fmt.Sprintf("%s refused user %q for realm %q: check username and password",
-				w.who(), cut(a.username), cut(w.Realm))
+		if c.fresh && c.from == from && !w.Stale {
+			if c.tried || c.nonce.Nonce == w.Nonce {
+				return held, fmt.Sprintf("%s refused user %q for realm %q: check username and password",
+					w.who(), cut(a.username), cut(w.Realm))
+			}
+			c.tried = true
 		}
 		if c.nonce != nil {
 			// Who shares it may have come too late alone: the last one says.
@@ -156,7 +165,7 @@ func (a *authenticator) answer(host string, wanted []challenge, held []credentia
 				c.space.drop(c.nonce)
 			}
 		}
-		c.nonce, c.fresh = c.space.add(w.Challenge), true
+		c.nonce, c.fresh, c.from = c.space.add(w.Challenge), true, from
 		c.nonce.users++
 	}
 	return held, ""

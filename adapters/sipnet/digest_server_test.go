@@ -72,7 +72,8 @@ type digestServer struct {
 	issued  int
 	current string
 	nonces  map[string]*nonceUse
-	sent    map[string]int // requests by Call-ID
+	sent    map[string]int    // requests by Call-ID
+	answers map[string]string // by branch: what is sent again is answered again
 }
 
 type nonceUse struct {
@@ -98,7 +99,16 @@ func (d *digestServer) script(c siptest.Request) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.sent == nil {
-		d.sent = map[string]int{}
+		d.sent, d.answers = map[string]int{}, map[string]string{}
+	}
+	via, reply := c.Header("Via"), c.Reply
+	if again, ok := d.answers[via]; ok {
+		reply(again)
+		return
+	}
+	c.Reply = func(s string) {
+		d.answers[via] = s
+		reply(s)
 	}
 	d.sent[c.Header("Call-ID")]++
 	got := c.Header(answerHeader(d.proxy))
@@ -155,6 +165,16 @@ func (d *digestServer) challenge(c siptest.Request, stale string) {
 		headers = append(headers, challengeHeader(d.proxy)+`: Digest realm="`+d.realm+`", nonce="`+nonce+`", opaque="o\\p\""`+qop+alg+stale)
 	}
 	c.Reply(c.Answer(status, headers...))
+}
+
+// transactions counts the requests to a server by their branches: over UDP a busy machine
+// sends some twice.
+func transactions(srv *siptest.Server) int {
+	vias := map[string]bool{}
+	for _, r := range srv.All() {
+		vias[r.Header("Via")] = true
+	}
+	return len(vias)
 }
 
 func (d *digestServer) most() (n int) {

@@ -85,7 +85,7 @@ func TestDigestConcurrent(t *testing.T) {
 					})
 				}
 				wg.Wait()
-				all := len(srv.All())
+				all := transactions(srv)
 				t.Logf("round %d: %d transactions", round, all-before)
 				if round == 1 && d.uses == 0 && !d.rising && all-before != 200 {
 					t.Errorf("%d transactions, want 200", all-before)
@@ -121,7 +121,7 @@ func TestDigestStaleForAll(t *testing.T) {
 	if n := d.most(); n > 2 {
 		t.Errorf("a request took %d transactions", n)
 	}
-	if n := len(srv.All()); n > 2+400 {
+	if n := transactions(srv); n > 2+400 {
 		t.Errorf("%d transactions", n)
 	}
 }

@@ -5,14 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
 )
 
-// hop is one address of the server, and what we know of it. The client's mutex guards it.
+// hop is one address of the server, and what we know of it. The client's mutex guards it,
+// but for the address, which never changes.
 type hop struct {
 	place
 	way   *path // nil: none yet
@@ -21,12 +21,13 @@ type hop struct {
 	mute  bool          // and says nothing, so that nobody should wait for it
 	why   string        // it is down
 	since time.Time     // it is down or up
-	until time.Time     // not before is it asked whether it is up again
-	pause time.Duration // from its going down to then
+	pause time.Duration // from its going down to its being asked whether it is up again
+	until time.Time     // after a 503, not before is it asked or returned to
+	wish  time.Time     // until then it asked to be left alone (Retry-After), be it the last one
+	vain  int           // times that it did not answer when asked, since a request last tried it
+	needs int           // such times before the next request does
+	owes  int           // requests that were sent to it since it last answered one
 }
-
-// maxRetryAfter bounds what a server may ask for.
-const maxRetryAfter = time.Hour
 
 // maxWhy bounds why a hop is down, in bytes: a server says some of it.
 const maxWhy = 200
@@ -59,7 +60,7 @@ func (c *Client) learn(places []place) {
 		if i < 0 {
 			c.hops = append(c.hops, &hop{place: p, since: time.Now()})
 		} else {
-			old[i].place = p
+			old[i].name, old[i].priority = p.name, p.priority
 			c.hops = append(c.hops, old[i])
 		}
 	}
@@ -99,22 +100,33 @@ func (c *Client) order(old []*hop) {
 
 // choose returns the hop for a request that has been to some already, nil if there is none
 // left: the hop in use, or the best one that is up, or if none is, the best one all the
-// same. It is never left but for a better one.
+// same, unless it asked to be left alone. It is never left but for a better one.
 func (c *Client) choose(tried []*hop) *hop {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	fresh := func(h *hop) bool { return !slices.Contains(tried, h) }
+	now := time.Now()
+	if h := c.trial(now); h != nil && len(tried) == 0 {
+		h.vain, h.needs = 0, min(2*h.needs, mostVain)
+		return h.owe()
+	}
+	fresh := func(h *hop) bool { return !slices.Contains(tried, h) && !c.spares(h, now) }
 	if u := c.using; u != nil && !u.down && fresh(u) {
-		return u
+		return u.owe()
 	}
 	for _, up := range []bool{true, false} {
 		for _, h := range c.hops {
 			if h.down != up && fresh(h) {
-				return h
+				return h.owe()
 			}
 		}
 	}
 	return nil
+}
+
+// owe counts a request in.
+func (h *hop) owe() *hop {
+	h.owes++
+	return h
 }
 
 // review settles which hop is in use and, if that one is up, sends on those who wait at
@@ -154,15 +166,10 @@ func (c *Client) review() {
 func (c *Client) judge(ctx context.Context, h *hop, res *sip.Response, err error) bool {
 	switch {
 	case res != nil && res.StatusCode == sip.StatusServiceUnavailable:
-		wait := RetryAfter(res)
-		why := "503 " + res.Reason
-		if wait > 0 {
-			why += fmt.Sprintf(", to be asked again in %v", wait)
-		}
-		c.fell(h, why, wait, false)
+		c.fellBusy(h, res)
 		return false
 	case res != nil:
-		c.rose(h)
+		c.rose(h, true)
 		return true
 	case ctx.Err() != nil:
 		return true
@@ -174,14 +181,34 @@ func (c *Client) judge(ctx context.Context, h *hop, res *sip.Response, err error
 	return !isFault
 }
 
-// fellSilent takes it that nothing has been heard for too long on a path.
-func (c *Client) fellSilent(h *hop, way *path) {
+// quiet takes it that nothing has been heard on a path for most of what counts as silence,
+// or for all of it.
+func (c *Client) quiet(h *hop, way *path, silent bool) {
 	c.mu.Lock()
 	current := h.way == way && !c.closed
+	asks := current && !silent && !h.down && len(c.hops) > 1 && h.owes <= mostOwed
+	if asks {
+		way.users++
+		c.busy.Add(1)
+	}
 	c.mu.Unlock()
-	if current {
+	switch {
+	case asks:
+		defer c.busy.Done()
+		c.ask(h, way)
+	case current && silent:
 		c.fell(h, way.errSilence().Error(), 0, true)
 	}
+}
+
+// fellBusy takes a 503.
+func (c *Client) fellBusy(h *hop, res *sip.Response) {
+	wait := RetryAfter(res)
+	why := "503 " + res.Reason
+	if wait > 0 {
+		why += fmt.Sprintf(", to be asked again in %v", wait)
+	}
+	c.fell(h, why, wait, false)
 }
 
 // fell notes that a hop is down, and for how long it wants to be left alone. Of one that
@@ -198,17 +225,23 @@ func (c *Client) noteFall(h *hop, why string, wait time.Duration, mute bool) (ne
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
-	if wait > 0 {
-		h.until = now.Add(wait)
-	}
-	if h.down && (h.mute || !mute) {
-		return "", false
-	}
 	if told = !h.down && !h.gone && len(c.hops) > 1; !h.down {
 		h.pause = c.nextPause(h, now)
-		h.down, h.since = true, now
+		h.down, h.since, h.mute, h.why = true, now, mute, why
+		h.vain, h.needs = 0, firstVain
+	} else if mute || !h.mute {
+		h.mute, h.why = mute, why
 	}
-	h.mute, h.why = mute, why
+	if wait > 0 {
+		h.wish = now.Add(wait)
+	}
+	if !mute {
+		h.owes = 0
+		// Others wait for answers that it will still give: they do not say that it is well again.
+		if h.until = now.Add(h.pause - c.pace.probeEvery/2); h.until.Before(h.wish) {
+			h.until = h.wish
+		}
+	}
 	c.review()
 	if c.using == nil {
 		return "none that is up", told
@@ -225,45 +258,27 @@ func (c *Client) nextPause(h *hop, now time.Time) time.Duration {
 	return c.pace.probeEvery
 }
 
-// rose notes that a hop has answered.
-func (c *Client) rose(h *hop) {
-	if down, used, told := c.noteRise(h); told {
+// rose notes that a hop has answered: a request, or else but OPTIONS.
+func (c *Client) rose(h *hop, request bool) {
+	if down, used, told := c.noteRise(h, request); told {
 		c.log.Info("a server is back", "server", c.cfg.Server, "address", h.addr, "down", down.Round(time.Millisecond), "used", used)
 	}
 }
 
 // noteRise returns how long it was down, whether requests go to it now, and whether that is
 // worth telling.
-func (c *Client) noteRise(h *hop) (down time.Duration, used, told bool) {
+func (c *Client) noteRise(h *hop, request bool) (down time.Duration, used, told bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !h.down {
+	now := time.Now()
+	if request {
+		h.owes = 0
+	}
+	if !h.down || c.spares(h, now) || now.Before(h.until) && c.using != nil {
 		return 0, false, false
 	}
-	now := time.Now()
 	down = now.Sub(h.since)
 	h.down, h.mute, h.why, h.since, h.until = false, false, "", now, time.Time{}
 	c.review()
 	return down, c.using == h, !h.gone && len(c.hops) > 1
-}
-
-// RetryAfter returns how long the server wants to be left alone (RFC 3261 section 20.33),
-// an hour at most, 0 if it does not say. A comment and parameters may follow the number;
-// for how long it will then be there (duration) is of no use.
-func RetryAfter(res *sip.Response) time.Duration {
-	h := res.GetHeader("Retry-After")
-	if h == nil {
-		return 0
-	}
-	value := strings.TrimSpace(h.Value())
-	rest := strings.TrimLeft(value, "0123456789")
-	digits := value[:len(value)-len(rest)]
-	if rest = strings.TrimLeft(rest, " \t"); digits == "" || rest != "" && rest[0] != '(' && rest[0] != ';' {
-		return 0
-	}
-	n, err := strconv.ParseUint(digits, 10, 31)
-	if err != nil { // digits alone: it is too large
-		return maxRetryAfter
-	}
-	return min(time.Duration(n)*time.Second, maxRetryAfter)
 }

@@ -52,7 +52,9 @@ type waiter struct {
 	number  uint32
 	answers chan *sip.Response
 	trace   traceFunc
-	watched bool // the server's silence counts; the path's mutex guards it
+	watched bool // the server's silence counts; the path's mutex guards it, and the next
+	heard   bool // something came, if but a provisional answer
+	crossed bool // the server closed the connection, which had served others, without a word
 }
 
 // fault is an error that is the server's, or the way's to it: another one may do better.
@@ -64,13 +66,13 @@ func (f fault) Unwrap() error { return f.error }
 var errNoAnswer = errors.New("no answer")
 
 // newPath returns a path that ends with life at the latest. Over anything but UDP it
-// connects when first used. silent is called, in its own goroutine, when nothing has been
-// heard for too long.
-func newPath(life context.Context, addr netip.AddrPort, transport string, id *identity, in *inbound, tempo tempo, silent func(*path)) (*path, error) {
+// connects when first used. quiet is called, in its own goroutine, when nothing has been
+// heard for most of what counts as silence, and for all of it.
+func newPath(life context.Context, addr netip.AddrPort, transport string, id *identity, in *inbound, tempo tempo, quiet func(p *path, silent bool)) (*path, error) {
 	p := &path{addr: addr, tempo: tempo, tls: id, in: in, waiting: map[string]*waiter{}}
 	p.life, p.end = context.WithCancel(life)
 	p.doomed, p.doom = context.WithCancelCause(context.Background())
-	p.watch.init(tempo.silence, func() { p.overdue(silent) })
+	p.watch.init(tempo.silence, func() { p.overdue(quiet) })
 	if id != nil {
 		p.edition.Store(id.edition.Load())
 	}
@@ -97,13 +99,25 @@ func (p *path) close() {
 	p.workers.Wait()
 }
 
-// exchange sends a request and returns its final answer.
-func (p *path) exchange(ctx context.Context, req *sip.Request) (*sip.Response, error) {
+// exchange sends a request and returns its final answer. Servers close connections that
+// were idle for long: when one ends before a request on it was heard of, that says nothing
+// of the server, and the request goes once more, by a new one.
+func (p *path) exchange(ctx context.Context, req *sip.Request) (res *sip.Response, err error) {
+	for range 2 {
+		w := p.enlist(ctx, req)
+		res, err = p.transact(ctx, req, w)
+		if p.dismiss(w); !w.crossed || w.heard { // nobody else has it now
+			break
+		}
+	}
+	return res, err
+}
+
+// transact is one transaction.
+func (p *path) transact(ctx context.Context, req *sip.Request, w *waiter) (*sip.Response, error) {
 	if ctx.Err() != nil {
 		return nil, p.unanswered(ctx)
 	}
-	w := p.enlist(ctx, req)
-	defer p.dismiss(w)
 	if p.udp == nil {
 		p.expect(w) // connecting counts: who does not accept us is silent, too
 		return p.overStream(ctx, req, w)
@@ -186,6 +200,7 @@ func (p *path) deliver(msg sip.Message, l link, own bool) {
 	if !own {
 		p.watch.hear(time.Now())
 	}
+	w.heard = true
 	w.trace.received(l, res)
 	switch {
 	case !res.IsProvisional():

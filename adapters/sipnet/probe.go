@@ -2,11 +2,20 @@ package sipnet
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
 )
+
+// A server need not answer OPTIONS, and would never be returned to. So after this many
+// probes in vain (a minute), and then ever more up to mostVain (five), a request tries it.
+const firstVain, mostVain = 12, 60
+
+// mostOwed is how many requests in a row a server may leave unanswered and be taken for well
+// because it answers OPTIONS. With more of them it is its service that is dead.
+const mostOwed = 2
 
 // probe asks the hops that are down whether they are up again, beside the requests, until
 // none is. All of them are asked, not only the better ones: one that is down must not be
@@ -53,24 +62,53 @@ func (c *Client) knock(h *hop) {
 	res, err := c.over(ctx, h, c.options())
 	switch {
 	case res != nil && res.StatusCode == sip.StatusServiceUnavailable:
-		c.fell(h, "503 "+res.Reason, RetryAfter(res), false)
+		c.fellBusy(h, res)
 	case err == nil:
-		c.rose(h)
+		c.rose(h, false)
 	default:
-		c.forget(h)
+		c.forget(h, err)
 	}
 }
 
 // forget ends an idle path to a hop that did not answer: what is dead does not come to life
-// again, and the next request has a new one.
-func (c *Client) forget(h *hop) {
+// again, and the next request has a new one. A hop that cannot be connected to is dead for
+// requests, too; any other may be one that answers those alone.
+func (c *Client) forget(h *hop, err error) {
 	c.mu.Lock()
+	if !errors.Is(err, errConnect) {
+		h.vain++
+	}
 	var idle []*path
 	if h.down && h.way != nil && h.way.users == 0 {
 		idle = h.detach()
 	}
 	c.mu.Unlock()
 	closeAll(idle)
+}
+
+// trial returns the hop that the next request is to try because it would be returned to but
+// does not answer OPTIONS, nil for none. c.mu is held.
+func (c *Client) trial(now time.Time) *hop {
+	for i, h := range c.hops {
+		if c.using == nil || h == c.using || i > 0 && h.priority == c.using.priority {
+			return nil
+		}
+		if h.down && h.vain >= h.needs && !now.Before(h.until) {
+			return h
+		}
+	}
+	return nil
+}
+
+// ask gives a hop that was not heard of late the rest of what counts as silence to answer
+// OPTIONS. If it does, that was a word: it has nothing to say to some request, and the next
+// hop would not have either. It leaves the path, which somebody entered.
+func (c *Client) ask(h *hop, way *path) {
+	defer c.leave(h, way)
+	ctx, cancel := context.WithCancel(c.life)
+	defer cancel()
+	defer time.AfterFunc(c.pace.silence/askLast, cancel).Stop()
+	way.exchange(ctx, c.options())
 }
 
 // options is a request that does nothing but be answered (RFC 3261 section 11).

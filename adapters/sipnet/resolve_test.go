@@ -145,7 +145,7 @@ func TestHopStays(t *testing.T) {
 				c.fell(h, "test", time.Hour, false)
 			}
 			if i == back && h.addr == x {
-				c.rose(h)
+				c.rose(h, true)
 			}
 		}
 		if got := addresses(c)[0]; got != tc.first.String() {

@@ -10,6 +10,10 @@ import (
 // is heard again. One packet each, all at once, would be a burst that nobody asked for.
 const spread = 300 * time.Millisecond
 
+// askLast is the part of what counts as silence, the last third, that is left to the server
+// to answer OPTIONS: it may be one request alone that it never answers.
+const askLast = 3
+
 // watch knows whether a server is silent. Not the age of one request counts, nor the time
 // without traffic, but the time that requests have waited without any being heard of. The
 // path's mutex guards it.
@@ -18,6 +22,7 @@ type watch struct {
 	waiting int
 	since   time.Time     // of the present wait without a word, if any wait
 	before  time.Duration // what earlier ones add to it
+	asked   bool          // it is time that the server is asked for a word
 	silent  bool
 	next    time.Time     // when the next retransmission into the silence is due
 	changed chan struct{} // closed and replaced when silent becomes false
@@ -42,7 +47,7 @@ func (w *watch) enter(now time.Time) {
 	w.since = now
 	if !w.silent && !w.armed {
 		w.armed = true
-		w.timer.Reset(w.limit - w.before)
+		w.timer.Reset(w.due() - w.before)
 	}
 }
 
@@ -54,40 +59,54 @@ func (w *watch) leave(now time.Time) {
 
 // hear notes that the server has said something.
 func (w *watch) hear(now time.Time) {
-	w.since, w.before = now, 0
+	w.since, w.before, w.asked = now, 0, false
 	if w.silent {
 		w.silent = false
 		close(w.changed)
 		w.changed = make(chan struct{})
 		if w.waiting > 0 {
 			w.armed = true
-			w.timer.Reset(w.limit)
+			w.timer.Reset(w.due())
 		}
 	}
 }
 
-// overdue runs when the timer does, which is not wound up again for each request: it looks
-// how much there is left. It tells when the silence has begun.
-func (w *watch) overdue(now time.Time) bool {
-	w.armed = false
-	if w.waiting == 0 || w.silent {
-		return false
+// due is how long a wait without a word goes on before something is done about it.
+func (w *watch) due() time.Duration {
+	if w.asked {
+		return w.limit
 	}
-	if left := w.limit - w.before - now.Sub(w.since); left > 0 {
-		w.armed = true
-		w.timer.Reset(left)
-		return false
-	}
-	w.silent, w.next = true, now
-	return true
+	return w.limit - w.limit/askLast
 }
 
-func (p *path) overdue(silent func(*path)) {
+// overdue runs when the timer does, which is not wound up again for each request: it looks
+// how much there is left. It tells when the server is to be asked for a word, and when the
+// silence has begun.
+func (w *watch) overdue(now time.Time) (ask, silent bool) {
+	w.armed = false
+	if w.waiting == 0 || w.silent {
+		return false, false
+	}
+	left := w.due() - w.before - now.Sub(w.since)
+	if left <= 0 && w.asked {
+		w.silent, w.next = true, now
+		return false, true
+	}
+	if left <= 0 {
+		ask, w.asked = true, true
+		left = w.limit / askLast // all of it, though the timer be late
+	}
+	w.armed = true
+	w.timer.Reset(left)
+	return ask, false
+}
+
+func (p *path) overdue(quiet func(p *path, silent bool)) {
 	p.mu.Lock()
-	begun := p.watch.overdue(time.Now())
+	ask, silent := p.watch.overdue(time.Now())
 	p.mu.Unlock()
-	if begun {
-		silent(p)
+	if ask || silent {
+		quiet(p, silent)
 	}
 }
 

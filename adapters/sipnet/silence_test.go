@@ -152,3 +152,43 @@ func TestBusyServerIsNotSilent(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// TestWatch: of what counts as silence, the last third is left to answer a question, also
+// where the clock is late; a word begins all of it anew, and time without a wait is none.
+func TestWatch(t *testing.T) {
+	t.Parallel()
+	var w watch
+	w.init(3*time.Second, func() {})
+	defer w.stop()
+	begun := time.Now()
+	after := func(seconds float64) time.Time { return begun.Add(time.Duration(seconds * float64(time.Second))) }
+	const none, ask, silent = "none", "ask", "silent"
+	expect := func(seconds float64, want string) {
+		t.Helper()
+		got := none
+		if a, s := w.overdue(after(seconds)); a {
+			got = ask
+		} else if s {
+			got = silent
+		}
+		if got != want {
+			t.Errorf("at %v s: %s, want %s", seconds, got, want)
+		}
+	}
+	w.enter(after(0))
+	expect(1.9, none)
+	expect(2, ask)
+	expect(2.9, none)
+	w.hear(after(2.9))
+	expect(4.8, none)
+	expect(6, ask) // late
+	expect(7, silent)
+	expect(8, none)
+	w.hear(after(10))
+	w.leave(after(11))
+	expect(19, none)
+	w.enter(after(20))
+	expect(20.9, none)
+	expect(21, ask)
+	expect(22, silent)
+}

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -191,6 +194,7 @@ func (p *path) overStream(ctx context.Context, req *sip.Request, w *waiter) (*si
 				return res, nil
 			}
 		case <-s.ended:
+			w.crossed = began > 0 && s.closedByPeer() // nor was it opened for this request
 			return p.last(w, p.lost(s, began))
 		case <-p.doomed.Done():
 			return p.last(w, p.unanswered(ctx))
@@ -201,6 +205,13 @@ func (p *path) overStream(ctx context.Context, req *sip.Request, w *waiter) (*si
 			return nil, err
 		}
 	}
+}
+
+// closedByPeer returns whether a connection that has ended was closed by the server, for
+// whatever reason it did not tell.
+func (s *stream) closedByPeer() bool {
+	return slices.ContainsFunc([]error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE},
+		func(e error) bool { return errors.Is(s.why, e) })
 }
 
 // lost is how a connection ended that had been read from so many times when the request

@@ -78,21 +78,17 @@ func failed(err error) busylamp.Outcome {
 	return busylamp.Outcome{Result: busylamp.Unavailable, Reason: cut(err.Error(), maxReason)}
 }
 
-// entityTag returns the answer's SIP-ETag, "" if there is none that we could send back: it
-// must be one token (RFC 3903 section 11.3.1).
+// entityTag returns the answer's SIP-ETag, "" if there is none that could be sent back. It
+// should be one token (RFC 3903 section 11.3.1), but is the server's own to read: what is not
+// is repeated as it came, if only it stays one word on its line.
 func entityTag(res *sip.Response) string {
 	h := res.GetHeader("SIP-ETag")
 	if h == nil {
 		return ""
 	}
 	tag := strings.TrimSpace(h.Value())
-	if tag == "" || len(tag) > maxTag {
+	if len(tag) > maxTag || strings.ContainsFunc(tag, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
 		return ""
-	}
-	for i := range len(tag) {
-		if c := tag[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`()<>@,;:\"/[]?={}`, c) >= 0 {
-			return ""
-		}
 	}
 	return tag
 }

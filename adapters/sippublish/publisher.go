@@ -58,6 +58,8 @@ type Publisher struct {
 	route  *sip.RouteHeader // to the server, when requests go to a proxy first; else nil
 	taps   taps
 	tapped atomic.Bool // taps has any
+
+	lockout lockout
 }
 
 const defaultTimeout = 32 * time.Second
@@ -96,6 +98,10 @@ func routeTo(t sipnet.Target) *sip.RouteHeader {
 // Status tells how the publisher stands with its server, or its outbound proxy.
 func (p *Publisher) Status() sipnet.Status { return p.client.Status() }
 
+// Connect connects beforehand, so that what is wrong shows before the first call; see
+// [sipnet.Client.Connect].
+func (p *Publisher) Connect(ctx context.Context) error { return p.client.Connect(ctx) }
+
 // Close ends all connections. Requests that are under way fail first.
 func (p *Publisher) Close() error { return p.client.Close() }
 
@@ -111,7 +117,7 @@ func (p *Publisher) Publish(ctx context.Context, r busylamp.Request) busylamp.Ou
 	if err != nil {
 		return failed(err)
 	}
-	return outcome(res, r.Tag != "")
+	return p.lockout.settle(outcome(res, r.Tag != ""), time.Now())
 }
 
 // request builds a PUBLISH: RFC 3903 section 4.1, table 1. A publication is no dialog, so

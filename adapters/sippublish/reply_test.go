@@ -82,7 +82,10 @@ func TestReply2xx(t *testing.T) {
 		ok("tag only", "x", 0, "SIP-ETag: x"),
 		ok("expires only", "", time.Minute, "Expires: 60"),
 		ok("tag of two words", "", 0, "SIP-ETag: a b"),
-		ok("tag with a separator", "", 0, `SIP-ETag: "a"`),
+		ok("tag with separators", `"a:b/c=";(d)@<e>,[f]?{g}\`, 0, `SIP-ETag: "a:b/c=";(d)@<e>,[f]?{g}\`),
+		ok("tag with a tab", "", 0, "SIP-ETag: a\tb"),
+		ok("tag with a control character", "", 0, "SIP-ETag: a\x01b"),
+		ok("tag with DEL", "", 0, "SIP-ETag: a\x7f"),
 		ok("tag that is not ASCII", "", 0, "SIP-ETag: \u00fc"),
 		ok("empty tag", "", 0, "SIP-ETag: "),
 		ok("longest tag", strings.Repeat("x", maxTag), 0, "SIP-ETag: "+strings.Repeat("x", maxTag)),
@@ -112,10 +115,11 @@ func TestReply400(t *testing.T) {
 
 // TestReply401: what is left of a challenge says what to do.
 func TestReply401(t *testing.T) {
-	missing401 := means("401 Unauthorized", busylamp.Refused).with("401 without a user", `WWW-Authenticate: Digest realm="x", nonce="y"`)
+	missing401 := means("401 Unauthorized", busylamp.Unavailable).with("401 without a user", `WWW-Authenticate: Digest realm="x", nonce="y"`)
 	missing401.want.Reason += `: the server wants to know who we are in realm "x": set username and password`
-	missing407 := means("407 Proxy Authentication Required", busylamp.Refused).with("407 without a user", `Proxy-Authenticate: Digest realm="x", nonce="y"`)
+	missing407 := means("407 Proxy Authentication Required", busylamp.Unavailable).with("407 without a user", `Proxy-Authenticate: Digest realm="x", nonce="y"`)
 	missing407.want.Reason += `: the proxy wants to know who we are in realm "x": set username and password`
+	missing401.want.RetryAfter, missing407.want.RetryAfter = lockoutFirst, lockoutFirst
 	replies(t, missing401, missing407)
 }
 

@@ -216,18 +216,21 @@ func TestSequence401Stale(t *testing.T) {
 	}
 }
 
-// TestSequence401Wrong: a wrong password is tried once for each PUBLISH, and those grow rare.
+// TestSequence401Wrong: a wrong password is tried for one user, and then for nobody for a
+// while, lest we be locked out.
 func TestSequence401Wrong(t *testing.T) {
 	no := challenged("n1")
 	s := newSequence(t, func(c *Config) { c.Username, c.Password = "busylamp", "wrong" }, no, no, no, no, no, no)
 	s.expect("initial 600", "initial 600")
-	s.within("retry", s.next(time.Hour), 22*time.Second, 38*time.Second)
+	s.within("retry", s.next(time.Hour), 29*time.Second, 38*time.Second)
 	s.expect("initial 600", "initial 600")
 	v, _ := s.e.View(alice)
 	if want := `Unauthorized: the server refused user "busylamp" for realm "r": check username and password`; v.Publications[0].LastReason != want {
 		t.Errorf("reason %q, want %q", v.Publications[0].LastReason, want)
 	}
-	s.within("second retry", s.next(time.Hour), 45*time.Second, 76*time.Second)
+	if !s.e.Stats().Publishers[0].Down {
+		t.Error("the next user would be refused as well")
+	}
 }
 
 // TestSequence503RetryAfter: a server that asks for 7 s has them, to the second, and then

@@ -267,8 +267,24 @@ func (s *sidecar) run(ctx context.Context, admin net.Listener) {
 	if admin != nil {
 		workers.Go(func() { s.serveAdmin(ctx, admin) })
 	}
+	for i, p := range s.publishers {
+		workers.Go(func() { s.connect(ctx, s.cfg.Publishers[i].Name, p) })
+	}
 	s.loop.Run(ctx)
 	workers.Wait()
+}
+
+// connectTime bounds connecting to a presence server beforehand.
+const connectTime = 10 * time.Second
+
+// connect lets a wrong name, port or certificate show at the start and not with the first
+// call.
+func (s *sidecar) connect(ctx context.Context, name string, p *sippublish.Publisher) {
+	limited, cancel := context.WithTimeout(ctx, connectTime)
+	defer cancel()
+	if err := p.Connect(limited); err != nil && ctx.Err() == nil {
+		s.log.Warn("the presence server cannot be reached; it is tried again with the first change", "publisher", name, "error", err)
+	}
 }
 
 func (s *sidecar) close() {
