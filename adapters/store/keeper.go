@@ -43,6 +43,10 @@ const (
 	maxPending = 200_000
 	// maxBatch bounds one commit.
 	maxBatch = 4096
+	// gather is the time from one commit to the next. What a kill within it cuts off can
+	// leave a publication that dies with its lifetime; without it, a commit for every other
+	// change costs more than all the rest of the sidecar.
+	gather = 5 * time.Millisecond
 	// flushTime bounds what Run takes at its end.
 	flushTime = 2 * time.Second
 )
@@ -103,13 +107,15 @@ func (k *Keeper) Run(ctx context.Context, all func(context.Context) ([]busylamp.
 		case <-ctx.Done():
 		}
 		for k.Waiting() > 0 && ctx.Err() == nil {
+			next := time.Now().Add(gather)
 			err := k.commit(ctx, all)
 			if errors.Is(err, busylamp.ErrFenced) {
 				return err
 			}
 			if err != nil {
-				pause(ctx, k.retry)
+				next = next.Add(k.retry)
 			}
+			pause(ctx, time.Until(next))
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTime)
