@@ -12,9 +12,7 @@ func TestFormerTagWithoutAnswer(t *testing.T) {
 	s.e.publishers[0].sentinel = false
 	s.busy(true)
 	s.settled(s.expect(Initial, ""), ok("foreign", 600*time.Second))
-	for len(s.out) == 0 {
-		s.pass(wheelTick)
-	}
+	s.await()
 	for range tagDoubted {
 		r := s.out[0]
 		s.out = nil
@@ -37,9 +35,7 @@ func TestBareRefresh(t *testing.T) {
 	s := newScript(t)
 	s.busy(true)
 	s.settled(s.expect(Initial, ""), ok("t1", 60*time.Second))
-	for len(s.out) == 0 {
-		s.pass(wheelTick)
-	}
+	s.await()
 	s.settled(s.expect(Refresh, "t1"), ok("", 60*time.Second))
 	s.busy(false)
 	s.settled(s.expect(Remove, "t1"), ok("", 0))
@@ -75,9 +71,7 @@ func TestRefusedUntil(t *testing.T) {
 	s.e.publishers[0].sentinel = false
 	s.busy(true)
 	s.settled(s.expect(Initial, ""), ok("t1", time.Hour))
-	for len(s.out) == 0 {
-		s.pass(wheelTick)
-	}
+	s.await()
 	o := refusal
 	o.RetryAfter = 5 * time.Minute
 	s.settled(s.expect(Refresh, "t1"), o)
@@ -157,9 +151,7 @@ func TestForeignTag(t *testing.T) {
 	s.e.publishers[0].sentinel = false
 	s.busy(true)
 	s.settled(s.expect(Initial, ""), ok("foreign", 600*time.Second))
-	for len(s.out) == 0 {
-		s.pass(wheelTick)
-	}
+	s.await()
 	for i := range tagDoubted {
 		kind := map[bool]Kind{true: Refresh, false: Modify}[i == 0] // unsure: with the body
 		s.settled(s.expect(kind, "foreign"), failure)
@@ -179,9 +171,7 @@ func TestFailingServerKeepsTheTag(t *testing.T) {
 	s.busy(true)
 	s.settled(s.expect(Initial, ""), ok("t1", 600*time.Second))
 	s.e.publishers[0].sentinel = false
-	for len(s.out) == 0 {
-		s.pass(wheelTick)
-	}
+	s.await()
 	for _, want := range []string{"t1", "t1", "t1", "", "t1", "", "t1"} {
 		if len(s.out) != 1 || s.out[0].Tag != want {
 			t.Fatalf("at %v: %+v, want tag %q", s.now, s.out, want)
@@ -189,9 +179,7 @@ func TestFailingServerKeepsTheTag(t *testing.T) {
 		r := s.out[0]
 		s.out = nil
 		s.settled(r, failure)
-		for len(s.out) == 0 {
-			s.pass(wheelTick)
-		}
+		s.await()
 	}
 }
 

@@ -72,6 +72,16 @@ func (s *script) expect(k Kind, tag string) Request {
 	return r
 }
 
+// await lets time pass until something is sent.
+func (s *script) await() {
+	s.t.Helper()
+	for end := s.now + 24*time.Hour; len(s.out) == 0; s.pass(wheelTick) {
+		if s.now > end {
+			s.t.Fatal("nothing is sent for a day")
+		}
+	}
+}
+
 func (s *script) quiet(d time.Duration) {
 	s.t.Helper()
 	s.pass(d)

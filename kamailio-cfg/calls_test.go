@@ -226,7 +226,7 @@ func TestCallsThatNobodyAnswers(t *testing.T) {
 // (Kamailio's shortest is 30 seconds).
 func TestDeadPhones(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes 40 seconds")
+		t.Skip("takes 40 seconds: run it without -short")
 	}
 	p := sample(t, "PROXY_KEEPALIVE=30", "PROXY_DEAD=500")
 	c := p.listen(t)

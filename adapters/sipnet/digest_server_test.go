@@ -13,9 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/emiago/sipgo/sip"
-
 	"github.com/busylamp/busylamp/adapters/sipnet/siptest"
+	"github.com/emiago/sipgo/sip"
 )
 
 // response computes a digest anew, beside the library that the client uses (RFC 7616
@@ -207,26 +206,12 @@ func digestClient(t testing.TB, addr, transport, user, password string) *Client 
 	return c
 }
 
-func digestRequest(host string) *sip.Request {
-	uri := sip.Uri{Scheme: "sip", User: "alice", Host: host}
-	req := sip.NewRequest(sip.PUBLISH, uri)
-	from := &sip.FromHeader{Address: uri}
-	from.Params.Add("tag", sip.GenerateTagN(16))
-	callID := sip.CallIDHeader(sip.GenerateTagN(24))
-	req.AppendHeader(from)
-	req.AppendHeader(&sip.ToHeader{Address: uri})
-	req.AppendHeader(&callID)
-	req.AppendHeader(&sip.CSeqHeader{SeqNo: 1, MethodName: sip.PUBLISH})
-	req.SetBody(nil)
-	return req
-}
-
 // publish sends a request to a domain and returns the answer.
 func publish(t testing.TB, c *Client, host string) *sip.Response {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	res, err := c.Do(ctx, digestRequest(host))
+	res, err := c.Do(ctx, publishTo(host))
 	if err != nil {
 		t.Error(err)
 		return sip.NewResponse(0, err.Error())

@@ -141,7 +141,7 @@ func TestDigestSharedNonce(t *testing.T) {
 	// do sends a request whose credentials are not good enough, or are, and lets another one
 	// go beside it.
 	do := func(stale int, beside func()) (nonces string) {
-		a.do(t.Context(), digestRequest("example.com"), func(_ context.Context, req *sip.Request) (*sip.Response, error) {
+		a.do(t.Context(), publishTo("example.com"), func(_ context.Context, req *sip.Request) (*sip.Response, error) {
 			h := req.GetHeader("Authorization")
 			if h == nil {
 				return refuse(), nil
@@ -328,7 +328,7 @@ func TestDigestBounds(t *testing.T) {
 	a := &authenticator{username: "bob", password: "secret"}
 	n := 0
 	for i := range 3 * maxSpaces {
-		req := digestRequest(fmt.Sprint(i/5, ".example"))
+		req := publishTo(fmt.Sprint(i/5, ".example"))
 		res, err := a.do(t.Context(), req, func(_ context.Context, req *sip.Request) (*sip.Response, error) {
 			if sent := len(req.GetHeaders("Authorization")); sent > maxHostSpaces+maxRounds-1 {
 				t.Errorf("%d headers", sent)
@@ -371,7 +371,7 @@ func FuzzChallenge(f *testing.F) {
 		}
 		a := &authenticator{username: "bob", password: "secret"}
 		sent := ""
-		_, err = a.do(t.Context(), digestRequest("example.com"), func(_ context.Context, req *sip.Request) (*sip.Response, error) {
+		_, err = a.do(t.Context(), publishTo("example.com"), func(_ context.Context, req *sip.Request) (*sip.Response, error) {
 			res := sip.NewResponse(200, "OK")
 			if h := req.GetHeader("Authorization"); h != nil {
 				sent = h.Value()

@@ -49,9 +49,9 @@ func clientOf(t testing.TB, cfg Config, pace tempo) *Client {
 	return c
 }
 
-// message builds a PUBLISH whose Subject is pad bytes long.
-func message(pad int) *sip.Request {
-	uri := sip.Uri{Scheme: "sip", User: "alice", Host: "example.com"}
+// publishTo builds a PUBLISH for somebody in a domain.
+func publishTo(host string) *sip.Request {
+	uri := sip.Uri{Scheme: "sip", User: "alice", Host: host}
 	req := sip.NewRequest(sip.PUBLISH, uri)
 	from := &sip.FromHeader{Address: uri}
 	from.Params.Add("tag", sip.GenerateTagN(16))
@@ -60,6 +60,13 @@ func message(pad int) *sip.Request {
 	req.AppendHeader(&sip.ToHeader{Address: uri})
 	req.AppendHeader(&callID)
 	req.AppendHeader(&sip.CSeqHeader{SeqNo: 1, MethodName: sip.PUBLISH})
+	req.SetBody(nil)
+	return req
+}
+
+// message builds a PUBLISH whose Subject is pad bytes long.
+func message(pad int) *sip.Request {
+	req := publishTo("example.com")
 	req.AppendHeader(&sip.ContactHeader{Address: sip.Uri{Scheme: "sip", User: "alice"}})
 	if pad > 0 {
 		b := make([]byte, pad)

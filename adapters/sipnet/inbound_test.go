@@ -168,7 +168,7 @@ func TestInboundStranger(t *testing.T) {
 	t.Parallel()
 	stranger, err := net.ListenPacket("udp", "127.0.0.2:0")
 	if err != nil {
-		t.Skipf("no second loopback address: %v", err)
+		missing(t, fmt.Sprintf("127.0.0.2 cannot be bound (%v): add it by ip addr add 127.0.0.2/8 dev lo", err))
 	}
 	defer stranger.Close()
 	srv := siptest.New(t, "udp", "127.0.0.1:0", func(c siptest.Request) {
@@ -199,7 +199,7 @@ func TestInboundPing(t *testing.T) {
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
-		res, err := c.Do(ctx, digestRequest("example.com"))
+		res, err := c.Do(ctx, publishTo("example.com"))
 		if err != nil {
 			t.Error(err)
 		}

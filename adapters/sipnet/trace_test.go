@@ -53,7 +53,7 @@ func TestTrace(t *testing.T) {
 					t.Errorf("%+v", m)
 				}
 			})
-			if _, err := c.Do(ctx, digestRequest("example.com")); err != nil {
+			if _, err := c.Do(ctx, publishTo("example.com")); err != nil {
 				t.Fatal(err)
 			}
 			const publish = "> PUBLISH sip:alice@example.com SIP/2.0"

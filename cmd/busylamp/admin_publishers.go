@@ -9,9 +9,6 @@ import (
 	"github.com/busylamp/busylamp/adapters/sipnet"
 )
 
-// way is a publisher's way to its server.
-type way interface{ Status() sipnet.Status }
-
 type publisherJSON struct {
 	Name          string            `json:"name"`
 	Server        string            `json:"server"`
@@ -50,7 +47,7 @@ func (s *sidecar) listPublishers(w http.ResponseWriter, r *http.Request) {
 	}
 	out := make([]publisherJSON, 0, len(stats.Publishers))
 	for i, p := range s.cfg.Publishers {
-		out = append(out, newPublisherJSON(p, stats.Publishers[i], s.ways[i].Status()))
+		out = append(out, newPublisherJSON(p, stats.Publishers[i], s.publishers[i].Status()))
 	}
 	writeJSON(w, map[string]any{"publishers": out})
 }

@@ -101,7 +101,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(descWaiting, ps.Waiting, p.Name)
 		gauge(descDown, truth(ps.Down), p.Name)
 		gauge(descRefused, ps.Refused, p.Name)
-		collectWay(ch, p.Name, m.s.ways[i].Status())
+		collectWay(ch, p.Name, m.s.publishers[i].Status())
 	}
 	for _, p := range proxies {
 		gauge(descConnected, truth(p.Connected), p.Name)

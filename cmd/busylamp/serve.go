@@ -118,8 +118,7 @@ type sidecar struct {
 	state      *state
 	events     []*kamailio.Events
 	publishers []*sippublish.Publisher
-	tracers    []tracer      // the publishers again
-	ways       []way         // and again
+	tracers    []tracer      // the publishers again, as tests replace them
 	traces     chan struct{} // holds one for each trace under way
 }
 
@@ -203,7 +202,7 @@ func newSidecar(cfg config, log *slog.Logger, state *state, records []busylamp.R
 			s.close()
 			return nil, err
 		}
-		s.publishers, s.tracers, s.ways = append(s.publishers, pub), append(s.tracers, pub), append(s.ways, pub)
+		s.publishers, s.tracers = append(s.publishers, pub), append(s.tracers, pub)
 		engine.Publishers = append(engine.Publishers, core)
 		loop.Publishers = append(loop.Publishers, pub)
 	}
