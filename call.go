@@ -12,6 +12,7 @@ type call struct {
 	since          time.Duration // when we learned of the present stage
 	applied        uint64        // the engine's count of events when the call was first seen
 	listed         uint64        // the last resync whose list held the call
+	lapses         time.Duration // when the proxy itself gives the call up, as it last said; 0: unknown
 }
 
 // proxy is the calls of one SIP proxy in one of its lives, and what is in doubt.
@@ -72,6 +73,7 @@ func (e *Engine) setCall(p *proxy, c *call, ev CallEvent) {
 	caller, callee := c.caller, c.callee
 	before := c.stage
 	c.stage, c.seq, c.callID = ev.Stage, ev.Seq, ev.CallID
+	c.lapsesIn(ev.Lapses, e.now)
 	c.caller = e.party(ev.Caller, SideCaller)
 	c.callee = e.party(ev.Callee, SideCallee)
 	// Join before leaving, so that who is in both never looks free in between.
@@ -82,6 +84,13 @@ func (e *Engine) setCall(p *proxy, c *call, ev CallEvent) {
 	why := reason{what: "call " + c.stage.String(), proxy: p.name, dialog: c.dialog, callID: c.callID}
 	for _, who := range [...]*person{c.caller, c.callee, caller, callee} {
 		e.claimCalls(who, why)
+	}
+}
+
+// lapsesIn notes when the proxy itself gives the call up, if it said so.
+func (c *call) lapsesIn(d, now time.Duration) {
+	if d > 0 {
+		c.lapses = now + d
 	}
 }
 

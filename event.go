@@ -10,7 +10,10 @@
 // The package is pure: no I/O, no clock of its own, the standard library only.
 package busylamp
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // DialogID names a dialog within one life of one proxy: Kamailio's h_entry and h_id.
 // The Call-ID would not do, for a caller chooses it.
@@ -53,6 +56,8 @@ type CallEvent struct {
 	Caller, Callee string
 	// CallID is for people to read and may be cut short.
 	CallID string
+	// Lapses is when the proxy itself gives the call up, from now; 0 if it did not say.
+	Lapses time.Duration
 }
 
 // serialAfter reports whether a comes after b in 32-bit serial arithmetic.

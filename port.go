@@ -37,6 +37,7 @@ type Listing struct {
 type Listed struct {
 	Dialog DialogID
 	Stage  Stage
+	Lapses time.Duration // when the proxy itself gives the dialog up, from now; 0 if it did not say
 }
 
 // Publisher tells one presence server about one presentity (RFC 3903).

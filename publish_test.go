@@ -15,6 +15,7 @@ type script struct {
 	out []Request
 
 	lists []ListWork
+	notes []Note
 }
 
 const (
@@ -37,6 +38,7 @@ func (s *script) collect() {
 		s.out = append(s.out, p.Request)
 	}
 	s.lists = append(s.lists, work.Lists...)
+	s.notes = append(s.notes, work.Notes...)
 }
 
 func (s *script) busy(on bool) {

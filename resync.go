@@ -2,6 +2,7 @@ package busylamp
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -12,7 +13,8 @@ type resync struct {
 	id      uint64 // of the one under way or the last one
 	running bool
 	wanted  bool
-	why     string
+	why     string // it is wanted
+	cause   string // of the one under way or the last one
 	asked   uint64 // the engine's count of events when the list was asked for
 	epoch   string
 	began   time.Duration
@@ -21,6 +23,9 @@ type resync struct {
 	tries   int
 
 	done    time.Duration // when the last one ended well, 0: none yet
+	first   bool          // no list of this life of the proxy has come yet
+	healed  int           // differences that this one found
+	lapseAt time.Duration // when to look for calls that have lapsed
 	inStep  bool          // no resync is needed or under way since then
 	doubtAt time.Duration // since when it is not in step
 }
@@ -43,6 +48,14 @@ const (
 	driftKinds
 )
 
+var driftNotes = [driftKinds]string{"the end of a call was lost", "the start of a call was lost", "the answer to a call was lost"}
+
+// maxDriftNotes bounds what one resync tells: after a long cut there is much of it.
+const maxDriftNotes = 16
+
+// auditing is why a resync is made that nothing asks for.
+const auditing = "audit"
+
 // doubt asks for a resync of a proxy.
 func (e *Engine) doubt(p *proxy, why string) {
 	p.resync.fallOut(e.now)
@@ -58,7 +71,7 @@ func (e *Engine) askList(p *proxy) {
 	}
 	r.wanted, r.running, r.began = false, true, e.now
 	r.id++
-	r.asked, r.epoch = e.clock, p.epoch
+	r.asked, r.epoch, r.cause, r.healed = e.clock, p.epoch, r.why, 0
 	e.stats.Resyncs++
 	e.out.Lists = append(e.out.Lists, ListWork{Proxy: p.index, ID: r.id, Why: r.why})
 }
@@ -82,12 +95,13 @@ func (e *Engine) listed(p *proxy, id uint64, l Listing) {
 		c := p.calls[d.Dialog]
 		switch {
 		case c == nil:
-			e.stats.Drift[DriftUnseen]++
+			e.drift(p, DriftUnseen, d.Dialog, "")
 		case d.Stage > c.stage:
 			c.listed = id
-			e.stats.Drift[DriftStage]++
+			e.drift(p, DriftStage, d.Dialog, c.callID)
 		default:
 			c.listed = id
+			c.lapsesIn(d.Lapses, e.now)
 			continue
 		}
 		work.Wanted = append(work.Wanted, d)
@@ -108,7 +122,7 @@ func (e *Engine) resynced(p *proxy, id uint64) {
 	}
 	for _, c := range p.calls {
 		if c.listed != id && c.applied <= r.asked {
-			e.stats.Drift[DriftAbsent]++
+			e.drift(p, DriftAbsent, c.dialog, c.callID)
 			e.endCall(p, c.dialog, "call absent from the proxy's list")
 		}
 	}
@@ -119,7 +133,10 @@ func (e *Engine) resynced(p *proxy, id uint64) {
 	if r.tries > 0 {
 		e.note(false, "the proxy answers again", "proxy", p.name, "")
 	}
-	r.running, r.tries, r.done = false, 0, max(e.now, 1)
+	if r.healed > maxDriftNotes {
+		e.note(r.cause == auditing, "drift healed; not each one is told", "proxy", p.name, fmt.Sprintf("%d differences after: %s", r.healed, r.cause))
+	}
+	r.running, r.first, r.tries, r.done = false, false, 0, max(e.now, 1)
 	r.inStep = !r.wanted
 	// A proxy that takes long is audited seldom, and one that loses events all the time is
 	// not asked all the time: as long as it took, so long it is left alone.
@@ -140,7 +157,7 @@ func (e *Engine) resyncFailed(p *proxy, id uint64, why string) {
 	if r.tries == 0 {
 		e.note(true, "cannot ask the proxy for its calls; nobody is cleared until it answers", "proxy", p.name, why)
 	}
-	r.running, r.wanted, r.why = false, true, "retry: "+why
+	r.running, r.wanted = false, true
 	r.tries++
 	r.rest = e.now + e.spread(backoff(r.tries, time.Second, 15*time.Second))
 }
@@ -148,14 +165,12 @@ func (e *Engine) resyncFailed(p *proxy, id uint64, why string) {
 // tickProxy lets time pass for one proxy.
 func (e *Engine) tickProxy(p *proxy) {
 	p.tombs.sweep(e.now - tombAge)
-	if !p.resync.inStep && e.now-p.resync.doubtAt >= e.cfg.Hold {
-		e.forgetDoubtful(p)
-	}
+	e.tickDoubt(p)
 	if !p.connected {
 		return
 	}
 	if r := &p.resync; !r.wanted && !r.running && e.now >= r.at {
-		r.wanted, r.why = true, "audit"
+		r.wanted, r.why = true, auditing
 	}
 	e.askList(p)
 }
@@ -167,23 +182,67 @@ func (r *resync) fallOut(now time.Duration) {
 	}
 }
 
-// forgetDoubtful releases the calls that have been in doubt for too long, because the
-// proxy cannot be asked: those that began before the doubt did.
-func (e *Engine) forgetDoubtful(p *proxy) {
-	n := len(p.former)
-	for _, c := range p.former {
-		e.release(p, c, "proxy not heard for too long")
+// A proxy that cannot be asked for longer than lapseDoubt still ends its calls by itself
+// when they time out (Kamailio's dialog timeout): those are released then, after a moment
+// of grace, and the rest after Config.Hold.
+const (
+	lapseDoubt = time.Minute
+	lapseGrace = 30 * time.Second
+	lapseEvery = 10 * time.Second
+)
+
+// tickDoubt releases calls that have been in doubt for too long.
+func (e *Engine) tickDoubt(p *proxy) {
+	r := &p.resync
+	if r.inStep || e.now-r.doubtAt < min(lapseDoubt, e.cfg.Hold) {
+		return
 	}
-	p.former = nil
-	for _, c := range p.calls {
-		if c.since <= p.resync.doubtAt {
+	if since := r.doubtAt; e.now-since >= e.cfg.Hold {
+		r.doubtAt = e.now
+		e.forget(p, "the proxy could not be asked about them for too long", func(c *call) bool { return c.since <= since })
+	} else if e.now >= r.lapseAt {
+		r.lapseAt = e.now + lapseEvery
+		e.forget(p, "they have timed out, and the proxy cannot be asked about them",
+			func(c *call) bool { return c.lapses != 0 && c.lapses+lapseGrace <= e.now })
+	}
+}
+
+// forget releases calls of a proxy that cannot be asked. They are not buried: should it
+// come back and still have them, they live.
+func (e *Engine) forget(p *proxy, why string, over func(*call) bool) {
+	n := 0
+	p.former = slices.DeleteFunc(p.former, func(c *call) bool {
+		if !over(c) {
+			return false
+		}
+		n++
+		e.release(p, c, "proxy not heard for too long")
+		return true
+	})
+	for id, c := range p.calls {
+		if over(c) {
 			n++
-			e.endCall(p, c.dialog, "proxy not heard for too long")
+			delete(p.calls, id)
+			e.release(p, c, "proxy not heard for too long")
 		}
 	}
-	p.resync.doubtAt = e.now
 	if n > 0 {
-		e.note(true, "calls released: the proxy could not be asked about them for too long", "proxy", p.name, fmt.Sprint(n, " calls"))
+		e.note(true, "calls released: "+why, "proxy", p.name, fmt.Sprint(n, " calls"))
+	}
+}
+
+// drift counts a difference that a resync heals and tells of it, unless there are many.
+// What the first list of a proxy's life brings is news and no drift.
+func (e *Engine) drift(p *proxy, kind Drift, id DialogID, callID string) {
+	r := &p.resync
+	if r.first {
+		return
+	}
+	e.stats.Drift[kind]++
+	if r.healed++; r.healed <= maxDriftNotes {
+		// What an audit finds was lost without a sign of it.
+		e.note(r.cause == auditing, "drift healed: "+driftNotes[kind], "proxy", p.name,
+			reason{what: "after: " + r.cause, proxy: p.name, dialog: id, callID: callID}.String())
 	}
 }
 
@@ -195,4 +254,5 @@ func (p *proxy) newLife(epoch string) {
 	p.calls = make(map[DialogID]*call)
 	p.tombs = tombstones{}
 	p.epoch = epoch
+	p.resync.first = true
 }

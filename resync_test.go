@@ -2,6 +2,8 @@ package busylamp
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -20,7 +22,9 @@ func (s *script) list(epoch string, live ...uint32) (wanted []Listed) {
 		l.Live = append(l.Live, Listed{Dialog: DialogID{1, id}, Stage: Confirmed})
 	}
 	s.e.Listed(ask.Proxy, ask.ID, l)
-	for _, d := range s.e.Take().Details {
+	work := s.e.Take()
+	s.notes = append(s.notes, work.Notes...)
+	for _, d := range work.Details {
 		wanted = append(wanted, d.Wanted...)
 		var events []CallEvent
 		for _, x := range d.Wanted {
@@ -56,10 +60,12 @@ func (s *script) wantLit(want, when string) {
 func TestResyncHeals(t *testing.T) {
 	s := newScript(t)
 	s.e.Connected(0, "1")
-	s.start(1)
+	s.list("1", 1)
 	s.start(2)
 	s.wantLit("12", "before")
-	s.e.Listed(0, 1, Listing{}) // nobody asked for number 1 with an empty epoch: no effect
+	s.e.Doubt(0, "events lost")
+	s.pass(2 * time.Second)
+	s.e.Listed(0, 2, Listing{}) // a list of another life: no effect
 	s.collect()
 	s.lists = nil
 	s.pass(2 * time.Second) // the failed one is asked for again
@@ -69,6 +75,17 @@ func TestResyncHeals(t *testing.T) {
 	s.wantLit("23", "after")
 	if d := s.e.Stats().Drift; d[DriftAbsent] != 1 || d[DriftUnseen] != 1 {
 		t.Errorf("drift %v", d)
+	}
+	s.collect()
+	var told []string
+	for _, n := range s.notes {
+		if strings.Contains(n.What, "drift") {
+			told = append(told, fmt.Sprint(n.Warning, " ", n.What, ": ", n.Explanation))
+		}
+	}
+	if got := strings.Join(told, "\n"); got != "false drift healed: the start of a call was lost: after: events lost (proxy p1, dialog 1:3, Call-ID \"\")\n"+
+		"false drift healed: the end of a call was lost: after: events lost (proxy p1, dialog 1:1, Call-ID \"\")" {
+		t.Errorf("told:\n%s", got)
 	}
 	if p := s.e.ProxyStatuses()[0]; !p.InStep {
 		t.Errorf("%+v", p)
@@ -112,6 +129,62 @@ func TestHold(t *testing.T) {
 	s.wantLit("1", "held")
 	s.pass(2 * time.Minute)
 	s.wantLit("", "released")
+}
+
+// The proxy itself gives a call up when it times out. While it cannot be asked, that is
+// how long the call is kept.
+func TestHoldUntilTheCallLapses(t *testing.T) {
+	s := newScript(t)
+	s.e.Connected(0, "1")
+	s.collect()
+	ask := s.lists[0]
+	s.lists = nil
+	s.e.Listed(0, ask.ID, Listing{Epoch: "1", Live: []Listed{{Dialog: DialogID{1, 1}, Stage: Confirmed}, {Dialog: DialogID{1, 2}, Stage: Confirmed}}})
+	s.e.Detailed(0, ask.ID, []CallEvent{{Dialog: DialogID{1, 1}, Stage: Confirmed, Caller: user(1), Lapses: 20 * time.Minute},
+		{Dialog: DialogID{1, 2}, Stage: Confirmed, Caller: user(2), Lapses: 12 * time.Hour}})
+	s.e.Resynced(0, ask.ID)
+	s.pass(7 * time.Minute)
+	s.list("1", 1, 2) // an audit, which says nothing of time-outs
+	s.e.Disconnected(0)
+	s.pass(13 * time.Minute)
+	s.wantLit("12", "held")
+	s.pass(time.Minute)
+	s.wantLit("2", "the first has timed out")
+	s.pass(45 * time.Minute)
+	s.wantLit("2", "held")
+	s.pass(2 * time.Minute)
+	s.wantLit("", "held for an hour")
+	if !slices.ContainsFunc(s.notes, func(n Note) bool { return n.Warning && strings.Contains(n.What, "released") }) {
+		t.Errorf("nothing was told of it: %v", s.notes)
+	}
+}
+
+// In step with the proxy, a time-out that has passed ends nothing: it may have been
+// extended since.
+func TestLapsedButInStep(t *testing.T) {
+	s := newScript(t)
+	s.e.Connected(0, "1")
+	s.list("1")
+	s.e.Calls(0, []CallEvent{{Dialog: DialogID{1, 1}, Stage: Confirmed, Caller: user(1), Lapses: time.Second}})
+	s.pass(4 * time.Minute)
+	s.wantLit("1", "in step")
+	s.e.Doubt(0, "events lost")
+	s.pass(10 * time.Second)
+	s.wantLit("1", "a resync is under way")
+}
+
+// Who was released for want of an answer is lit again if the proxy comes back with the call.
+func TestReleasedAndBack(t *testing.T) {
+	s := newScript(t)
+	s.e.Connected(0, "1")
+	s.list("1")
+	s.start(1)
+	s.e.Disconnected(0)
+	s.pass(61 * time.Minute)
+	s.wantLit("", "released")
+	s.e.Connected(0, "1")
+	s.list("1", 1)
+	s.wantLit("1", "back")
 }
 
 func TestAuditRunsAnyway(t *testing.T) {

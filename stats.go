@@ -78,7 +78,7 @@ func (e *Engine) ProxyStatuses() []ProxyStatus {
 	out := make([]ProxyStatus, len(e.proxies))
 	for i, p := range e.proxies {
 		out[i] = ProxyStatus{Name: p.name, Connected: p.connected, InStep: p.connected && p.resync.inStep,
-			Calls: len(p.calls) + len(p.former), Resync: p.resync.why}
+			Calls: len(p.calls) + len(p.former), Resync: p.resync.cause}
 	}
 	return out
 }
