@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -94,6 +96,7 @@ func TestRPCAnswersOnlyItsMethods(t *testing.T) {
 		"another table":      {"/RPC", `{"jsonrpc":"2.0","id":1,"method":"htable.get","params":["forward","x"]}`, 403},
 		"another method":     {"/RPC", `{"jsonrpc":"2.0","id":1,"method":"core.kill","params":[]}`, 403},
 		"dlg.list":           {"/RPC", `{"jsonrpc":"2.0","id":1,"method":"dlg.list"}`, 403},
+		"a file":             {"/RPC", `{"jsonrpc":"2.0","id":1,"method":"dlg.dump_file","params":["/run/busylamp/dialogs-ABCDEFGHIJKLMNOPQRSTUVWXYZ"]}`, 403},
 		"two methods":        {"/RPC", `{"jsonrpc":"2.0","id":1,"method":"core.kill","method":"dlg.briefing"}`, 403},
 		"a method in the id": {"/RPC", `{"jsonrpc":"2.0","id":"\"method\":\"dlg.briefing\"","method":"core.kill"}`, 403},
 		"a longer method":    {"/RPC", `{"jsonrpc":"2.0","id":1,"method":"dlg.briefing_x"}`, 403},
@@ -112,6 +115,36 @@ func TestRPCAnswersOnlyItsMethods(t *testing.T) {
 	p.rpc(t, &dialogs, "dlg.briefing", "scF")
 	if len(dialogs) != 0 {
 		t.Errorf("dialogs %v, want none", dialogs)
+	}
+}
+
+// TestRPCDump: Kamailio writes its dialogs where BUSYLAMP_DUMP says, into a file that the
+// sidecar has made up a name for, and nowhere else.
+func TestRPCDump(t *testing.T) {
+	dir := t.TempDir()
+	p := sample(t, fmt.Sprintf("BUSYLAMP_DUMP=%q", dir))
+	const name = "dialogs-ABCDEFGHIJKLMNOPQRSTUVWX23"
+	for path, want := range map[string]int{
+		dir + "/" + name:                                  200,
+		dir + "/" + name[:len(name)-1]:                    403,
+		dir + "/" + name + "A":                            403,
+		dir + "/other":                                    403,
+		dir + "/dialogs-/../" + name:                      403,
+		dir + "x/" + name:                                 403,
+		filepath.Dir(dir) + "/" + name:                    403,
+		"/etc/" + name:                                    403,
+		strings.TrimPrefix(dir, "/") + "/" + name:         403,
+		dir + "/" + name + `","` + dir + "/" + name:       403,
+		dir + "/" + name + `"],"x":["` + dir + "/" + name: 403,
+	} {
+		status, body := p.post(t, "/RPC", `{"jsonrpc":"2.0","id":1,"method":"dlg.dump_file","params":["`+path+`"]}`)
+		if status != want {
+			t.Errorf("%s: status %d, want %d: %.200s", path, status, want, body)
+		}
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil || len(files) != 1 || files[0].Name() != name {
+		t.Errorf("files %v, %v", files, err)
 	}
 }
 

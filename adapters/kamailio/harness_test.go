@@ -86,6 +86,7 @@ type proxy struct {
 
 const proxyConfig = `#!KAMAILIO
 #!define BUSYLAMP_EVAPI "127.0.0.1:%[1]d"
+#!define BUSYLAMP_DUMP "%[6]s"
 debug=1
 log_stderror=yes
 children=2
@@ -132,7 +133,7 @@ func newProxy(t testing.TB, options ...string) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, filepath.Join(p.dir, "kamailio.cfg"), fmt.Sprintf(proxyConfig, p.evapi, p.sip, p.fifo, include, p.uas))
+	write(t, filepath.Join(p.dir, "kamailio.cfg"), fmt.Sprintf(proxyConfig, p.evapi, p.sip, p.fifo, include, p.uas, p.dump()))
 	write(t, filepath.Join(p.dir, "caller.xml"), callerScenario)
 	write(t, filepath.Join(p.dir, "callee.xml"), calleeScenario)
 	if p.log, err = os.Create(filepath.Join(p.dir, "log")); err != nil {
@@ -174,6 +175,20 @@ func (p *proxy) rpc(t testing.TB, addr string) *RPC {
 		t.Fatal(err)
 	}
 	return r
+}
+
+// dump is the directory where the proxy may write its dialogs.
+func (p *proxy) dump() string { return filepath.Join(p.dir, "dump") }
+
+// byFile returns the truth as the proxy writes it.
+func (p *proxy) byFile(t testing.TB) *Truth {
+	t.Helper()
+	truth, err := NewTruthByFile(p.rpc(t, p.http()), p.dump())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(truth.dump.close)
+	return truth
 }
 
 func (p *proxy) http() string { return fmt.Sprintf("http://127.0.0.1:%d/RPC", p.sip) }

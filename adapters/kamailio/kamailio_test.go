@@ -40,6 +40,10 @@ func agree(t testing.TB, truth *Truth, sink *recorder, n int) {
 	defer sink.mu.Unlock()
 	for _, ev := range sink.calls {
 		d := details[ev.Dialog]
+		if d.Lapses < 11*time.Hour || d.Lapses > 12*time.Hour { // dialog's default_timeout
+			t.Errorf("%v lapses in %v", ev.Dialog, d.Lapses)
+		}
+		d.Lapses = 0
 		if d.Seq = ev.Seq; d != ev {
 			t.Errorf("event  %+v\ndetail %+v", ev, d)
 		}
@@ -96,6 +100,7 @@ func TestKamailioHostile(t *testing.T) {
 	eventually(t, 30*time.Second, "all calls begin", func() bool { return sink.count("call") == len(ids) }, sink.String, p.tail)
 	agree(t, NewTruth(p.rpc(t, p.http())), sink, len(ids))
 	agree(t, NewTruth(p.rpc(t, "fifo:"+p.fifo)), sink, len(ids))
+	agree(t, p.byFile(t), sink, len(ids))
 	for _, id := range ids {
 		found := false
 		for _, ev := range sink.calls {

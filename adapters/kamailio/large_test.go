@@ -9,7 +9,7 @@ import (
 )
 
 // TestLarge asks a proxy with 20,000 calls, of long Call-IDs, in Kamailio's default
-// private memory (8 MB), by both transports.
+// private memory (8 MB), by both transports and by a file.
 func TestLarge(t *testing.T) {
 	if !demanded() {
 		t.Skip("takes most of a minute: set BUSYLAMP_E2E=1 to run it")
@@ -34,7 +34,7 @@ func TestLarge(t *testing.T) {
 	}, p.tail)
 	t.Logf("%d calls are up after %v", n, time.Since(began))
 
-	for name, truth := range map[string]*Truth{"http": http, "fifo": NewTruth(p.rpc(t, "fifo:"+p.fifo))} {
+	for name, truth := range map[string]*Truth{"http": http, "fifo": NewTruth(p.rpc(t, "fifo:"+p.fifo)), "dump": p.byFile(t)} {
 		measure(t, p, name+" List", func() {
 			if l = listLarge(t, p, truth); len(l.Live) != n {
 				t.Fatalf("%d dialogs are listed", len(l.Live))

@@ -17,7 +17,7 @@ import (
 )
 
 // snippetFilter is what busylamp.cfg lets through.
-var snippetFilter = regexp.MustCompile(`^\{"jsonrpc":"2\.0","id":[0-9]+,"method":"(dlg\.briefing"|dlg\.dlg_list"|htable\.get","params":\["busylamp",)`)
+var snippetFilter = regexp.MustCompile(`^\{"jsonrpc":"2\.0","id":[0-9]+,"method":"(dlg\.briefing"|dlg\.dlg_list"|dlg\.dump_file","params":\["[^"]+/dialogs-[A-Z2-7]{26}"\]\}$|htable\.get","params":\["busylamp",)`)
 
 // answers serves an answer for every request.
 func answers(t testing.TB, f func(w http.ResponseWriter, method string, params []string)) string {

@@ -10,20 +10,31 @@ import (
 )
 
 // Truth asks a proxy for its dialogs: a [busylamp.Proxy].
-type Truth struct{ rpc *RPC }
+type Truth struct {
+	rpc  *RPC
+	dump *dumper // nil: the proxy is asked for answers, not for files
+}
 
 // NewTruth returns the truth behind an RPC client.
-func NewTruth(rpc *RPC) *Truth { return &Truth{rpc} }
+func NewTruth(rpc *RPC) *Truth { return &Truth{rpc: rpc} }
 
-// List returns the dialogs that are up: who and in which state, no more. Kamailio needs
-// twice the answer's size of its private memory, 8 MB by default (dlg.list dies of 5,000
-// dialogs), and its time grows with the square of their number.
+// NewTruthByFile returns the truth of a proxy that writes its dialogs into files (see
+// dump.go) in a directory of this host, which is made if it is missing. It is ours alone;
+// Kamailio's user must be able to pass through what is above it.
+func NewTruthByFile(rpc *RPC, dir string) (*Truth, error) {
+	if err := openDumpDir(dir); err != nil {
+		return nil, fmt.Errorf("the directory for the proxy's dialogs: %w", err)
+	}
+	return &Truth{rpc: rpc, dump: &dumper{rpc: rpc, dir: dir, reserved: dumpLeast}}, nil
+}
+
+// List returns the dialogs that are up: who and in which state, no more.
 func (t *Truth) List(ctx context.Context) (busylamp.Listing, error) {
 	before, err := t.epoch(ctx)
 	if err != nil {
 		return busylamp.Listing{}, err
 	}
-	dialogs, err := t.briefing(ctx, "s")
+	live, err := t.live(ctx)
 	if err != nil {
 		return busylamp.Listing{}, err
 	}
@@ -35,13 +46,23 @@ func (t *Truth) List(ctx context.Context) (busylamp.Listing, error) {
 		return busylamp.Listing{}, fmt.Errorf("rpc %s: the proxy restarted while it was asked: epoch %s, then %s",
 			t.rpc.addr, before, after)
 	}
-	l := busylamp.Listing{Epoch: after}
+	return busylamp.Listing{Epoch: after, Live: live}, nil
+}
+
+// live asks in the way that there is. For an answer, Kamailio needs twice its size of
+// private memory, 8 MB by default (dlg.list dies of 5,000 dialogs), and a time that grows
+// with the square of their number.
+func (t *Truth) live(ctx context.Context) (live []busylamp.Listed, err error) {
+	if t.dump != nil {
+		return t.dump.list(ctx)
+	}
+	dialogs, err := t.briefing(ctx, "s")
 	for _, d := range dialogs {
 		if stage := stageOf(d.State); stage != busylamp.Ended {
-			l.Live = append(l.Live, busylamp.Listed{Dialog: d.dialog(), Stage: stage})
+			live = append(live, busylamp.Listed{Dialog: d.dialog(), Stage: stage})
 		}
 	}
-	return l, nil
+	return live, err
 }
 
 // brief is an element of dlg.briefing's answer, with the fields that were asked for.
@@ -107,6 +128,9 @@ type asked struct {
 // Details asks for dialogs one by one: who talks is in the dialog's variables, which
 // only dlg.list and dlg.dlg_list tell.
 func (t *Truth) Details(ctx context.Context, wanted []busylamp.Listed, emit func([]busylamp.CallEvent)) error {
+	if t.dump != nil {
+		return t.dump.details(ctx, wanted, emit)
+	}
 	if len(wanted) == 0 {
 		return nil
 	}
@@ -200,6 +224,7 @@ func (t *Truth) detail(ctx context.Context, a asked) (busylamp.CallEvent, error)
 		Entry     uint32              `json:"h_entry"`
 		ID        uint32              `json:"h_id"`
 		State     int                 `json:"state"`
+		Timeout   int64               `json:"timeout"` // Unix time
 		FromURI   string              `json:"from_uri"`
 		Variables []map[string]string `json:"variables"`
 	}
@@ -214,16 +239,31 @@ func (t *Truth) detail(ctx context.Context, a asked) (busylamp.CallEvent, error)
 		return busylamp.CallEvent{}, nil // over, or another dialog of the same Call-ID
 	}
 	ev := busylamp.CallEvent{Dialog: a.dialog, Stage: stageOf(dialog.State),
-		Caller: rawString(dialog.FromURI), CallID: a.callID[:min(len(a.callID), maxCallID)]}
+		Caller: rawString(dialog.FromURI), CallID: a.callID[:min(len(a.callID), maxCallID)],
+		Lapses: lapses(dialog.Timeout, time.Now())}
 	for _, v := range dialog.Variables {
 		for name, value := range v {
-			switch name {
-			case "busylamp_caller":
-				ev.Caller = rawString(value)
-			case "busylamp_callee":
-				ev.Callee = rawString(value)
-			}
+			setParty(&ev, name, value)
 		}
 	}
 	return ev, nil
+}
+
+// setParty takes a dialog variable that says who takes part.
+func setParty(ev *busylamp.CallEvent, name, value string) {
+	switch name {
+	case "busylamp_caller":
+		ev.Caller = rawString(value)
+	case "busylamp_callee":
+		ev.Callee = rawString(value)
+	}
+}
+
+// lapses returns how long the proxy still gives a dialog, of which it said at some time by
+// its host's clock, which is ours, when it times out. 0: it did not say.
+func lapses(timeout int64, said time.Time) time.Duration {
+	if timeout == 0 {
+		return 0
+	}
+	return max(time.Unix(timeout, 0).Sub(said), time.Second)
 }

@@ -18,6 +18,7 @@ func domains(list string) string { return strings.Replace(small, "[example.com]"
 
 const (
 	evapiLine = "    evapi: 127.0.0.1:8448\n"
+	dumpFix   = "write it as BUSYLAMP_DUMP in the proxy's configuration has it, such as /run/busylamp"
 	rpcFix    = "write it like http://127.0.0.1:5060/RPC or fifo:/run/kamailio/kamailio_rpc.fifo"
 	serverFix = "write it like sip:presence.example.com, sip:192.0.2.1:5060;transport=tcp or sips:presence.example.com"
 	adminFix  = "is not a loopback address, and for now no other is allowed: " +
@@ -115,6 +116,8 @@ var badFiles = []struct{ name, text, want string }{
 	{"rpc without path", proxy(evapiLine[4:] + "    rpc: http://a:1"), `FILE:4: kamailio[0].rpc: "http://a:1" is not http://host:port/path: ` + rpcFix},
 	{"rpc with a password", proxy(evapiLine[4:] + "    rpc: http://me:hunter2@a:1/RPC"), `FILE:4: kamailio[0].rpc: "http://me:(hidden)@a:1/RPC" is not http://host:port/path: ` + rpcFix},
 	{"fifo", proxy(evapiLine[4:] + "    rpc: fifo:x"), `FILE:4: kamailio[0].rpc: "fifo:x" has no absolute path: ` + rpcFix},
+	{"dump elsewhere", proxy(evapiLine[4:] + "    rpc: fifo:/x\n    dump: run/x"), `FILE:5: kamailio[0].dump: "run/x" is no absolute path in its shortest form: ` + dumpFix},
+	{"dump by a detour", proxy(evapiLine[4:] + "    rpc: fifo:/x\n    dump: /run/x/"), `FILE:5: kamailio[0].dump: "/run/x/" is no absolute path in its shortest form: ` + dumpFix},
 	{"same name", "kamailio:\n  - {name: proxy1, evapi: 'a:1', rpc: fifo:/x}" + small[len("kamailio:"):],
 		`FILE:3: kamailio[1].name: "proxy1" is the name of kamailio[0], too: choose another`},
 	{"too many", "kamailio: [" + strings.Repeat("{},", 65) + "]\n" + small[strings.Index(small, "domains"):], "FILE:1: kamailio: 65 entries: at most 64 are possible"},

@@ -34,6 +34,7 @@ type proxyConfig struct {
 	Name  string `koanf:"name"`  // for logs, metrics and the API
 	Evapi string `koanf:"evapi"` // host:port
 	RPC   string `koanf:"rpc"`   // http://host:port/RPC or fifo:PATH
+	Dump  string `koanf:"dump"`  // directory where the proxy writes its dialogs when it is asked for them, "" for none
 }
 
 // publisherConfig is one presence server.

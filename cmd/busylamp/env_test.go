@@ -55,7 +55,7 @@ func TestEnvironmentAlone(t *testing.T) {
 	for _, text := range []string{"", "log:\nkamailio:\npublishers: []\n"} {
 		cfg, lines := loadText(t, text, environ...)
 		wantLines(t, lines)
-		if len(cfg.Kamailio) != 12 || cfg.Kamailio[10] != (proxyConfig{"k10", "k:110", "fifo:/10"}) {
+		if len(cfg.Kamailio) != 12 || cfg.Kamailio[10] != (proxyConfig{Name: "k10", Evapi: "k:110", RPC: "fifo:/10"}) {
 			t.Errorf("got %+v", cfg.Kamailio)
 		}
 	}

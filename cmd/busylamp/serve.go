@@ -194,7 +194,13 @@ func newSidecar(cfg config, log *slog.Logger, state *state, records []busylamp.R
 			return nil, err
 		}
 		engine.Proxies = append(engine.Proxies, k.Name)
-		loop.Proxies = append(loop.Proxies, kamailio.NewTruth(rpc))
+		truth := kamailio.NewTruth(rpc)
+		if k.Dump != "" {
+			if truth, err = kamailio.NewTruthByFile(rpc, k.Dump); err != nil {
+				return nil, fmt.Errorf("proxy %s: %w", k.Name, err)
+			}
+		}
+		loop.Proxies = append(loop.Proxies, truth)
 	}
 	for _, p := range cfg.Publishers {
 		pub, core, err := newPublisher(p, log)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -49,6 +50,9 @@ func (p *problems) proxies(list []proxyConfig) {
 		}
 		if p.given(child(at, "rpc"), k.RPC, "the address of Kamailio's JSON-RPC, such as http://127.0.0.1:5060/RPC") {
 			p.rpc(child(at, "rpc"), k.RPC)
+		}
+		if k.Dump != "" && (!strings.HasPrefix(k.Dump, "/") || k.Dump != path.Clean(k.Dump)) {
+			p.bad(child(at, "dump"), k.Dump, "is no absolute path in its shortest form: write it as BUSYLAMP_DUMP in the proxy's configuration has it, such as /run/busylamp")
 		}
 	}
 }

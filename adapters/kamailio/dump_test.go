@@ -1,0 +1,200 @@
+package kamailio
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/busylamp/busylamp"
+)
+
+// dumpingKamailio answers like a Kamailio that writes what lines returns, and whose
+// dlg.briefing knows of some dialogs.
+func dumpingKamailio(t testing.TB, briefed int, lines func() string) (truth *Truth, dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	addr := answers(t, func(w http.ResponseWriter, method string, params []string) {
+		result := "{}"
+		switch method {
+		case "htable.get":
+			result = `{"item":{"name":"epoch","value":"17.5"}}`
+		case "dlg.briefing":
+			result = "[" + strings.TrimSuffix(strings.Repeat(`{"h_entry":1,"h_id":1,"state":4},`, briefed), ",") + "]"
+		case "dlg.dump_file":
+			f, err := os.OpenFile(params[0], os.O_RDWR|os.O_APPEND, 0)
+			if err != nil {
+				t.Error(err)
+				break
+			}
+			defer f.Close()
+			if _, err := io.WriteString(f, lines()); err != nil {
+				t.Error(err)
+			}
+		}
+		io.WriteString(w, `{"jsonrpc":"2.0","result":`+result+`,"id":1}`)
+	})
+	truth, err := NewTruthByFile(client(t, addr), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(truth.dump.close)
+	return truth, dir
+}
+
+// dumpLine is a line as Kamailio 5.6.3 writes it.
+func dumpLine(d dlg, timeout int64) string {
+	q := func(s string) string { return string(appendJSON(nil, s)) }
+	vars := strings.NewReplacer("{", "", "}", "").Replace(variables(dlg{caller: d.caller, callee: d.callee, extra: d.extra}))
+	return fmt.Sprintf(`{"h_entry":%d,"h_id":%d,"ref":2,"call_id":%s,"from_uri":%s,"to_uri":"sip:x@example.com","state":%d,"timeout":%d,"caller":{"tag":"ft"},"profiles":{},"variables":{%s}}`,
+		d.entry, d.id, q(d.callID), q(d.from), d.state, timeout, vars) + "\n"
+}
+
+func TestDump(t *testing.T) {
+	now := time.Now()
+	dialogs := []dlg{
+		{1, 1, 4, "plain@example.com", "", "sip:alice@example.com", "", "sip:bob@example.com", "x"},
+		{1, 2, 3, "named@example.com", "", "sip:spoof@example.com", "sip:carol@example.com", "none", ""},
+		{1, 3, 2, "early", "", "sip:dan@example.com", "", "sip:erin@example.com", ""},
+		{1, 5, 5, "over", "", "sip:dan@example.com", "", "", ""},
+		{2, 7, 4, strings.Repeat("l", 9000), "", "sip:long@example.com", "", "", ""},
+	}
+	for i, id := range []string{"\xff\xfe@\x80", `"quoted"`, `back\slash\`, "a\tb\n", "`$(x)"} {
+		dialogs = append(dialogs, dlg{4, i, 4, id, "", "sip:x@example.com", "", "sip:y@example.com", id})
+	}
+	truth, dir := dumpingKamailio(t, 0, func() string {
+		var b strings.Builder
+		for _, d := range dialogs {
+			b.WriteString(dumpLine(d, now.Add(time.Hour).Unix()))
+		}
+		return b.String()
+	})
+	l, err := truth.List(t.Context())
+	if err != nil || l.Epoch != "17.5" || len(l.Live) != len(dialogs)-1 {
+		t.Fatalf("%+v, %v", l, err)
+	}
+	for _, d := range l.Live {
+		if d.Lapses < 59*time.Minute || d.Lapses > 61*time.Minute {
+			t.Errorf("%v lapses in %v", d.Dialog, d.Lapses)
+		}
+	}
+	got := map[busylamp.DialogID]busylamp.CallEvent{}
+	if err := truth.Details(t.Context(), l.Live[1:], func(events []busylamp.CallEvent) {
+		for _, ev := range events {
+			ev.Lapses = 0
+			got[ev.Dialog] = ev
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	want := map[busylamp.DialogID]busylamp.CallEvent{}
+	for _, d := range dialogs[1:] {
+		if d.state == 5 {
+			continue
+		}
+		ev := busylamp.CallEvent{Dialog: d.listed(), Stage: stageOf(d.state), Caller: d.from, Callee: d.callee, CallID: d.callID[:min(len(d.callID), maxCallID)]}
+		if d.caller != "" {
+			ev.Caller = d.caller
+		}
+		want[d.listed()] = ev
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	if err := truth.Details(t.Context(), l.Live, noEvents); err == nil {
+		t.Error("details twice of one list")
+	}
+}
+
+// TestDumpRefuses: what may not be all is no list.
+func TestDumpRefuses(t *testing.T) {
+	line := dumpLine(dlg{1, 1, 4, "c", "", "sip:a@example.com", "", "sip:b@example.com", ""}, 0)
+	for name, c := range map[string]struct {
+		briefed int
+		text    string
+		want    string // of the error; "": none
+		live    int
+	}{
+		"no calls":             {0, "", "", 0},
+		"cannot write":         {3, "", "the proxy has 3 dialogs and has written none", 0},
+		"one call, no timeout": {1, line, "", 1},
+		"cut at the end":       {1, line + line[:len(line)/2], "line 2", 0},
+		"cut in between":       {1, line[:40] + line, "line 1", 0},
+		"no JSON":              {1, "\n", "line 1", 0},
+		"a line without end":   {1, line + strings.Repeat("x", dumpMaxLine+1), "too long", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			truth, dir := dumpingKamailio(t, c.briefed, func() string { return c.text })
+			l, err := truth.List(t.Context())
+			switch {
+			case c.want == "" && (err != nil || len(l.Live) != c.live):
+				t.Errorf("%+v, %v", l, err)
+			case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), dir)):
+				t.Errorf("error %v, want one that says %q and %s", err, c.want, dir)
+			}
+		})
+	}
+}
+
+// TestDumpGrows: a dump above what was reserved may lack lines, and is made again.
+func TestDumpGrows(t *testing.T) {
+	asked := 0
+	line := dumpLine(dlg{1, 1, 4, strings.Repeat("c", 900), "", "sip:a@example.com", "", "sip:b@example.com", ""}, 0)
+	lines := dumpLeast/len(line) + 1
+	truth, _ := dumpingKamailio(t, 0, func() string { asked++; return strings.Repeat(line, lines) })
+	l, err := truth.List(t.Context())
+	if err != nil || asked != 2 || len(l.Live) != lines {
+		t.Errorf("asked %d times, %d dialogs, %v", asked, len(l.Live), err)
+	}
+	if _, err = truth.List(t.Context()); err != nil || asked != 3 {
+		t.Errorf("asked %d times, %v", asked, err)
+	}
+}
+
+// TestDumpWithoutSpace: with too little space the proxy is not even asked.
+func TestDumpWithoutSpace(t *testing.T) {
+	truth, _ := dumpingKamailio(t, 0, func() string { t.Error("asked"); return "" })
+	truth.dump.reserved = 1 << 60
+	if _, err := truth.List(t.Context()); !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EFBIG) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestDumpDirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new")
+	if _, err := NewTruthByFile(nil, dir); err != nil {
+		t.Fatal(err)
+	}
+	stale := filepath.Join(dir, dumpPrefix+"X")
+	other := filepath.Join(dir, "other")
+	for _, name := range []string{stale, other} {
+		if err := os.WriteFile(name, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := NewTruthByFile(nil, dir); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != dumpMode {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+	if _, err := os.Stat(stale); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("an earlier life's file is still there: %v", err)
+	}
+	if _, err := os.Stat(other); err != nil {
+		t.Error(err)
+	}
+	if _, err := NewTruthByFile(nil, filepath.Join(other, "x")); err == nil || !strings.Contains(err.Error(), other) {
+		t.Errorf("error %v", err)
+	}
+}
