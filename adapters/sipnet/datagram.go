@@ -81,7 +81,7 @@ func (p *path) overUDP(ctx context.Context, data []byte, w *waiter) (*sip.Respon
 			interval = t2
 		case <-again.C:
 			next := min(2*interval, t2)
-			if mine, later := p.turn(next); !mine {
+			if mine, later := p.turn(w, next); !mine {
 				again.Reset(later)
 				continue
 			}
@@ -92,7 +92,7 @@ func (p *path) overUDP(ctx context.Context, data []byte, w *waiter) (*sip.Respon
 			again.Reset(interval)
 		case <-heard:
 			heard = p.heardAgain()
-			again.Reset(soon())
+			again.Reset(p.resume())
 		case <-p.doomed.Done():
 			return p.last(w, p.unanswered(ctx))
 		case <-ctx.Done():

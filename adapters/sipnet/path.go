@@ -52,9 +52,10 @@ type waiter struct {
 	number  uint32
 	answers chan *sip.Response
 	trace   traceFunc
-	watched bool // the server's silence counts; the path's mutex guards it, and the next
-	heard   bool // something came, if but a provisional answer
-	crossed bool // the server closed the connection, which had served others, without a word
+	watched bool      // the server's silence counts; the path's mutex guards it, and the next two
+	sent    time.Time // for the last time, or for the first over a connection
+	heard   bool      // something came, if but a provisional answer
+	crossed bool      // the server closed the connection, which had served others, without a word
 }
 
 // fault is an error that is the server's, or the way's to it: another one may do better.
@@ -185,21 +186,17 @@ func (p *path) deliver(msg sip.Message, l link, own bool) {
 	if ok = ok && res.Via() != nil && res.CSeq() != nil; ok {
 		branch, _ = res.Via().Params.Get("branch")
 	}
+	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if own {
-		p.watch.hear(time.Now())
-	}
-	if !ok {
-		return
-	}
 	w := p.waiting[branch]
-	if w == nil || res.CSeq().MethodName != w.method || res.CSeq().SeqNo != w.number {
+	if !ok || w == nil || res.CSeq().MethodName != w.method || res.CSeq().SeqNo != w.number {
+		if own {
+			p.watch.hear(now, 0)
+		}
 		return
 	}
-	if !own {
-		p.watch.hear(time.Now())
-	}
+	p.watch.hear(now, now.Sub(w.sent))
 	w.heard = true
 	w.trace.received(l, res)
 	switch {

@@ -25,6 +25,7 @@ type watch struct {
 	asked   bool          // it is time that the server is asked for a word
 	silent  bool
 	next    time.Time     // when the next retransmission into the silence is due
+	slow    bool          // the last silence was no death: an answer came long after what it is to
 	changed chan struct{} // closed and replaced when silent becomes false
 	timer   *time.Timer   // runs while armed, to notice
 	armed   bool
@@ -57,11 +58,12 @@ func (w *watch) leave(now time.Time) {
 	}
 }
 
-// hear notes that the server has said something.
-func (w *watch) hear(now time.Time) {
+// hear notes that the server has said something: an answer to what was sent so long before,
+// or 0 for what is none.
+func (w *watch) hear(now time.Time, after time.Duration) {
 	w.since, w.before, w.asked = now, 0, false
 	if w.silent {
-		w.silent = false
+		w.silent, w.slow = false, after >= t1
 		close(w.changed)
 		w.changed = make(chan struct{})
 		if w.waiting > 0 {
@@ -120,8 +122,8 @@ func (p *path) expect(w *waiter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !w.watched {
-		w.watched = true
-		p.watch.enter(time.Now())
+		w.watched, w.sent = true, time.Now()
+		p.watch.enter(w.sent)
 	}
 }
 
@@ -132,23 +134,35 @@ func (p *path) heardAgain() <-chan struct{} {
 	return p.watch.changed
 }
 
+// resume returns when a request that waited in a silence is to be sent again after it: soon,
+// if the server was dead. One that is slow has most of them, and answers each in its turn; to
+// send them again helps nobody, and makes second publications at a server that has forgotten
+// its first answer by then (Kamailio's wt_timer is 5 s, not the 32 s of RFC 3261's Timer J).
+func (p *path) resume() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.watch.slow {
+		return t2 + soon()
+	}
+	return soon()
+}
+
 // turn says whether a request whose time has come may be sent again, or else when to ask
 // once more. Into a silence goes no more than one request's retransmissions, those of
 // whichever comes first: one of them may be the very one that the server never answers.
 // interval is the time to the next one.
-func (p *path) turn(interval time.Duration) (mine bool, later time.Duration) {
+func (p *path) turn(w *waiter, interval time.Duration) (mine bool, later time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	switch {
-	case !p.watch.silent:
-		return true, 0
-	case now.Before(p.watch.next):
-		return false, p.watch.next.Sub(now)
-	default:
+	if p.watch.silent {
+		if now.Before(p.watch.next) {
+			return false, p.watch.next.Sub(now)
+		}
 		p.watch.next = now.Add(interval)
-		return true, 0
 	}
+	w.sent = now
+	return true, 0
 }
 
 // soon is a moment within spread.

@@ -87,6 +87,31 @@ func TestOneRetransmitter(t *testing.T) {
 	}
 }
 
+// TestSlowServerIsNotAskedAgain: a server that is slow, and was taken for silent, is not sent
+// again what it has: it may have forgotten by then that it has answered.
+func TestSlowServerIsNotAskedAgain(t *testing.T) {
+	t.Parallel()
+	const requests = 20
+	srv := siptest.New(t, "udp", "127.0.0.1:0", func(r siptest.Request) {
+		time.AfterFunc(1400*time.Millisecond, func() { r.Accept("t1") }) // to each, also what comes again
+	})
+	pace := normal
+	pace.silence = 300 * time.Millisecond
+	c := clientOf(t, Config{Server: targetOf(t, "sip:"+srv.Addr())}, pace)
+	var waits []func()
+	for range requests {
+		waits = append(waits, begin(t, c, srv, 1))
+		time.Sleep(15 * time.Millisecond) // all within 0.3 s, so that none is sent again before the silence
+	}
+	for _, wait := range waits {
+		finish(t, patience, wait)
+	}
+	// One retransmits into the silence, at 0.5 s.
+	if n := len(srv.All()) - requests; n > 3 {
+		t.Errorf("%d packets too many", n)
+	}
+}
+
 // TestSilentServerDisappears: whoever waits for a silent server goes on when DNS has another
 // one instead.
 func TestSilentServerDisappears(t *testing.T) {
@@ -179,12 +204,12 @@ func TestWatch(t *testing.T) {
 	expect(1.9, none)
 	expect(2, ask)
 	expect(2.9, none)
-	w.hear(after(2.9))
+	w.hear(after(2.9), 0)
 	expect(4.8, none)
 	expect(6, ask) // late
 	expect(7, silent)
 	expect(8, none)
-	w.hear(after(10))
+	w.hear(after(10), 0)
 	w.leave(after(11))
 	expect(19, none)
 	w.enter(after(20))
