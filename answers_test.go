@@ -41,6 +41,38 @@ func TestBareRefresh(t *testing.T) {
 	s.settled(s.expect(Remove, "t1"), ok("", 0))
 }
 
+// TestBareServerTakesNoRemoval: a server that gives no tags, and takes no removal without
+// one, keeps its publication until it lapses. The next call is published all the same.
+func TestBareServerTakesNoRemoval(t *testing.T) {
+	s := newScript(t)
+	s.busy(true)
+	s.settled(s.expect(Initial, ""), ok("", 600*time.Second))
+	s.busy(false)
+	s.settled(s.expect(Remove, ""), Outcome{Result: Refused, Code: 400})
+	s.busy(true)
+	s.settled(s.expect(Initial, ""), ok("", 600*time.Second))
+	s.busy(false)
+	s.settled(s.expect(Remove, ""), refusal) // it may well be removed later
+	s.pass(10 * time.Minute)
+	s.expect(Remove, "")
+}
+
+// TestGoneWithoutTag: a 412 to a request without a tag makes no sense. It is tried again
+// with a back-off that begins low, as after any failure.
+func TestGoneWithoutTag(t *testing.T) {
+	s := newScript(t)
+	s.busy(true)
+	var at []time.Duration
+	for range 4 {
+		s.await()
+		at = append(at, s.now)
+		s.settled(s.expect(Initial, ""), gone)
+	}
+	if at[1]-at[0] > time.Second || at[3]-at[2] < 1500*time.Millisecond {
+		t.Errorf("tried at %v", at)
+	}
+}
+
 // TestRefusedThenEnded: a lamp that should go out waits a minute for a server that refused
 // its refresh, not as long as the refusals have grown to.
 func TestRefusedThenEnded(t *testing.T) {

@@ -151,14 +151,12 @@ func (p *publication) settle(e *Engine, r Request, o Outcome) {
 	case Accepted:
 		p.accepted(e, r, o)
 	case Gone:
-		// Afresh at once, for the server is well. A 412 to a request without a tag makes
-		// no sense, and is not raced.
 		p.nothing()
-		p.attempts, p.notBefore = 0, 0
-		if r.Tag == "" {
-			p.retry(e, failedMost, failedMost, o)
+		if r.Tag == "" { // this makes no sense, and is not raced
+			p.retry(e, failedFirst, failedMost, o)
 			return
 		}
+		p.attempts, p.notBefore = 0, 0 // afresh at once, for the server is well
 		e.suspect(p.publisher)
 	case TooBrief: // again at once, with the lifetime that the server grants; but only once
 		if p.attempts == 0 {
@@ -167,6 +165,10 @@ func (p *publication) settle(e *Engine, r Request, o Outcome) {
 		}
 		p.retry(e, failedFirst, failedMost, o)
 	case Refused:
+		if r.Kind == Remove && r.Tag == "" && o.Code == 400 {
+			p.nothing() // a server that gives no tag, and takes no removal without one: it lapses there
+			return
+		}
 		p.unsure = true
 		p.retry(e, refusedFirst, refusedMost, o)
 		p.hurry(e)
@@ -176,7 +178,7 @@ func (p *publication) settle(e *Engine, r Request, o Outcome) {
 		p.unsure = true
 		most := failedMost
 		if p.doubtTag(r) {
-			most = failedFirst // the request without the tag follows at once
+			most = failedFirst // the next request settles the doubt
 		}
 		p.retry(e, failedFirst, most, o)
 	}
@@ -216,8 +218,9 @@ func (p *publication) retry(e *Engine, first, most time.Duration, o Outcome) {
 	p.notBefore = e.now + max(e.spread(backoff(int(p.attempts), first, most)), min(o.RetryAfter, maxRetryAfter))
 }
 
-// doubtTag counts the failures with the tag, and tells whether it is suspect now: then a
-// request without it is next. If that fails as well, it may not have been the tag, and the
+// doubtTag counts the failures with the tag, and tells whether to try again at once: until it
+// is suspect, and then without it, so that the doubt is settled well within the 30 s of I8
+// however long the server was away before. If that fails as well, it may not have been the tag, and the
 // two take turns. Removals go on with the tag: were the server at fault, nobody else would
 // end what it has.
 func (p *publication) doubtTag(r Request) bool {
@@ -226,7 +229,7 @@ func (p *publication) doubtTag(r Request) bool {
 		return false
 	}
 	p.tagFailures = min(p.tagFailures+1, tagDoubted)
-	return p.tagFailures == tagDoubted && r.Kind != Remove
+	return r.Kind != Remove
 }
 
 // adopt takes the shortest lifetime that a server grants (RFC 3903 section 6, step 4), and

@@ -4,18 +4,21 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/busylamp/busylamp/integration/compositor"
 )
 
-// simServer is a presence server as RFC 3903 section 6 describes it.
+// simServer is a presence server, and what only the world knows of its publications.
 type simServer struct {
-	entries map[Presentity]map[string]simEntry
-	serial  int
-	foreign int           // tags up to it are not of its own making
-	least   time.Duration // the shortest lifetime that it grants
+	compositor.Server
+	entries map[Presentity]map[string]simEntry // emptied by a test, the server forgets them
+	least   time.Duration                      // the shortest lifetime that it grants
+	at      time.Duration                      // of the last request
+	burst   int                                // requests at that time
 }
 
 type simEntry struct {
-	state   State
+	state   string // a State's name
 	expires time.Duration
 	orphan  bool // its 200 was lost: nobody knows the tag
 }
@@ -35,13 +38,26 @@ const (
 	overloaded         // 503
 )
 
+// maxBurst bounds the requests to a server while no time passes: far above what the actions
+// of one schedule can bring about, and below what a race with a server's answers does.
+const maxBurst = 1000
+
 // answer lets a server treat the i-th outstanding request.
 func (w *world) answer(i int, how weather) {
 	p := w.requests[i]
 	w.requests = slices.Delete(w.requests, i, i+1)
 	w.busyAt[fmt.Sprint(p.Publisher, p.Request.Presentity)]--
 	s := w.servers[p.Publisher]
+	if s.burst++; w.now != s.at {
+		s.at, s.burst = w.now, 1
+	}
+	if s.burst > maxBurst {
+		w.t.Fatalf("I6: %d requests to server %d at one time, the last for %s", s.burst, p.Publisher, p.Request.Presentity)
+	}
 	var out Outcome
+	if w.cfg.Publishers[p.Publisher].NoSentinel && (how == amnesia || how == replaced) {
+		how = healthy // without a sentinel that is found in Expires, not in the 30 s of I8
+	}
 	switch how {
 	case silent:
 		out = Outcome{Result: Unavailable, Reason: "no answer"}
@@ -63,7 +79,8 @@ func (w *world) answer(i int, how weather) {
 		case amnesia:
 			s.entries = map[Presentity]map[string]simEntry{}
 		case replaced:
-			s.entries, s.foreign = map[Presentity]map[string]simEntry{}, s.serial
+			s.entries = map[Presentity]map[string]simEntry{}
+			s.Replace()
 		case stricter:
 			s.least = 30 * time.Minute
 		}
@@ -75,51 +92,38 @@ func (w *world) answer(i int, how weather) {
 	w.settle()
 }
 
-// take is RFC 3903 section 6: the tag must be known, and every success makes a new one.
+// results is what an adapter makes of a server's answers.
+var results = map[int]Result{200: Accepted, 400: Refused, 412: Gone, 423: TooBrief, 500: Failed}
+
+// take has the server answer a request, as an adapter would put it on the wire.
 func (s *simServer) take(r Request, now time.Duration) Outcome {
-	entries := s.live(r.Presentity, now)
-	old, known := entries[r.Tag]
-	var serial int
-	if n, _ := fmt.Sscanf(r.Tag, "tag%d", &serial); n > 0 && serial <= s.foreign {
-		return Outcome{Result: Failed, Code: 500}
-	}
-	if r.Expires > 0 && r.Expires < s.least {
-		return Outcome{Result: TooBrief, Code: 423, MinExpires: s.least}
-	}
-	if r.Tag != "" && !known {
-		return Outcome{Result: Gone, Code: 412}
-	}
-	delete(entries, r.Tag)
-	if r.Expires == 0 {
-		return Outcome{Result: Accepted, Code: 200}
-	}
-	s.serial++
-	tag := fmt.Sprint("tag", s.serial)
+	sent := compositor.Request{Presentity: string(r.Presentity), Tag: r.Tag, Expires: r.Expires}
 	if r.Kind == Initial || r.Kind == Modify {
-		old.state = r.State
+		sent.Body = r.State.String()
 	}
-	entries[tag] = simEntry{state: old.state, expires: now + r.Expires}
-	return Outcome{Result: Accepted, Code: 200, Tag: tag, Expires: r.Expires}
+	if s.Least = s.least; len(s.entries) == 0 {
+		s.Forget()
+	}
+	a := s.Publish(sent, now)
+	s.live(r.Presentity, now)
+	return Outcome{Result: results[a.Code], Code: a.Code, Tag: a.Tag, Expires: a.Expires, MinExpires: a.MinExpires}
 }
 
-// live returns the entries of a presentity that have not expired.
+// live returns what the server holds of a presentity now, with the world's marks.
 func (s *simServer) live(p Presentity, now time.Duration) map[string]simEntry {
-	if s.entries[p] == nil {
-		s.entries[p] = map[string]simEntry{}
+	held := map[string]simEntry{}
+	for _, e := range s.Published(string(p), now) {
+		held[e.Tag] = simEntry{state: e.Body, expires: e.Expires, orphan: s.entries[p][e.Tag].orphan}
 	}
-	for tag, e := range s.entries[p] {
-		if now >= e.expires {
-			delete(s.entries[p], tag)
-		}
-	}
-	return s.entries[p]
+	s.entries[p] = held
+	return held
 }
 
 // check compares what a server holds with the truth. Orphans are I3's exception.
 func (w *world) check(orphansToo bool) {
 	truth := map[Presentity]State{}
 	seen := 0
-	for _, c := range w.proxy.calls {
+	for _, c := range w.calls() {
 		state := OnThePhone
 		if c.stage == Early {
 			state = Ringing
@@ -137,13 +141,13 @@ func (w *world) check(orphansToo bool) {
 			p := Presentity(user(n))
 			live, adopted := 0, false
 			for _, e := range s.live(p, w.now) {
-				if e.orphan && !orphansToo && e.state == truth[p] {
+				if e.orphan && !orphansToo && e.state == truth[p].String() {
 					adopted = true
 				}
 				if !e.orphan || orphansToo {
 					live++
-					if e.state != truth[p] {
-						w.t.Fatalf("I8: server %d shows %s as %v, and it is %v", i, p, e.state, truth[p])
+					if e.state != truth[p].String() {
+						w.t.Fatalf("I8: server %d shows %s as %s, and it is %v", i, p, e.state, truth[p])
 					}
 				}
 			}

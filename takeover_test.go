@@ -150,7 +150,7 @@ func TestStore(t *testing.T) {
 	e.Settled(r, ok("t3", 600*time.Second))
 	next(fmt.Sprintf("s t3 on-the-phone %v unsure=false;", e.now+600*time.Second))
 	e.Calls(0, []CallEvent{{Dialog: id, Stage: Ended}})
-	r = next("")
+	r = next(fmt.Sprintf("s t3 on-the-phone %v unsure=true;", e.now+600*time.Second)) // before the removal goes out
 	e.Settled(r, ok("", 0))
 	next("delete sip:u1@example.com of s;")
 

@@ -2,6 +2,7 @@ package busylamp
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -9,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// world is everything around an engine, simulated in virtual time: a proxy whose events
+// world is everything around an engine, simulated in virtual time: proxies whose events
 // can be held up, shuffled, doubled and lost, and presence servers that can fail in every
 // way that RFC 3903 allows. It knows the truth and compares.
 type world struct {
@@ -18,29 +19,32 @@ type world struct {
 	cfg Config
 
 	now       time.Duration
-	proxy     simProxy
+	proxies   []*simProxy
 	servers   []*simServer
-	connected bool
-	lost      bool           // an event was lost and the engine not yet told
-	writeOff  uint32         // numbers up to it were written off when that was noticed
-	wire      []CallEvent    // raised, not delivered
-	delivered []CallEvent    // may come again
+	serial    int            // of calls
 	known     map[int]bool   // serial numbers of calls whose start the engine has had
 	lists     []simList      // resyncs under way
 	details   []simDetail    // their second half
 	requests  []PublishWork  // outstanding
 	busyAt    map[string]int // outstanding by publisher and presentity: at most one
 	stored    map[string]Record
-	uncertain []StoreOp // the last changes, which a kill may cut off
+	held      map[Presentity]bool // lit when the last life ended
+	uncertain []StoreOp           // the last changes, which a kill may cut off
 }
 
-// simProxy is the truth.
+// simProxy is the truth of one proxy, and what it has told.
 type simProxy struct {
+	index  int
 	epoch  int
 	seq    uint32
 	nextID uint32
-	serial int
 	calls  map[DialogID]simCall
+
+	connected bool
+	lost      bool        // an event was lost and the engine not yet told
+	writeOff  uint32      // numbers up to it were written off when that was noticed
+	wire      []CallEvent // raised, not delivered
+	delivered []CallEvent // may come again
 }
 
 type simCall struct {
@@ -73,12 +77,15 @@ func (testDirectory) Presentity(uri string) (Presentity, error) {
 
 func (testDirectory) DisplayName(Presentity) string { return "" }
 
-func newWorld(t *rapid.T, publishers int, early bool) *world {
+func newWorld(t *rapid.T, proxies, publishers int, early, sentinel bool) *world {
 	w := &world{t: t, known: map[int]bool{}, busyAt: map[string]int{}, stored: map[string]Record{}}
-	w.proxy.calls = map[DialogID]simCall{}
-	cfg := Config{Proxies: []string{"p1"}, Directory: testDirectory{}, Seed: 1, Early: early, Durable: true}
+	cfg := Config{Directory: testDirectory{}, Seed: 1, Early: early, Durable: true}
+	for i := range proxies {
+		cfg.Proxies = append(cfg.Proxies, fmt.Sprint("p", i+1))
+		w.proxies = append(w.proxies, &simProxy{index: i, calls: map[DialogID]simCall{}})
+	}
 	for i := range publishers {
-		cfg.Publishers = append(cfg.Publishers, PublisherConfig{Name: fmt.Sprint("s", i), Max: 4})
+		cfg.Publishers = append(cfg.Publishers, PublisherConfig{Name: fmt.Sprint("s", i), Max: 4, NoSentinel: !sentinel})
 		w.servers = append(w.servers, &simServer{entries: map[Presentity]map[string]simEntry{}})
 	}
 	w.cfg = cfg
@@ -106,13 +113,25 @@ func (w *world) reborn(taken func() bool) {
 		}
 		w.answer(0, how)
 	}
-	records := w.e.Records()
+	w.nextLife(w.e.Records())
+}
+
+// nextLife begins the sidecar's next life. Events on their way to the last one are gone.
+func (w *world) nextLife(records []Record) {
 	w.known, w.lists, w.details = map[int]bool{}, nil, nil
-	w.wire, w.delivered, w.lost = nil, nil, false
+	w.held = map[Presentity]bool{}
+	for _, r := range records {
+		if !r.Clear {
+			w.held[r.Presentity] = true
+		}
+	}
 	w.begin()
 	w.e.TakeOver(records)
-	if w.connected {
-		w.connect()
+	for _, p := range w.proxies {
+		p.wire, p.delivered, p.lost = nil, nil, false
+		if p.connected {
+			w.connect(p)
+		}
 	}
 }
 
@@ -121,6 +140,14 @@ func (w *world) killed(taken, stored func() bool) {
 	if stored() {
 		w.commit()
 	}
+	// What is written before a request leaves is written: the store takes 5 ms.
+	w.uncertain = slices.DeleteFunc(w.uncertain, func(op StoreOp) bool {
+		if op.Record.Unsure && !op.Delete {
+			w.stored[op.Record.Publisher+string(op.Record.Presentity)] = op.Record
+			return true
+		}
+		return false
+	})
 	excused := len(w.uncertain) + len(w.requests)
 	w.uncertain = nil
 	var lost []PublishWork
@@ -153,13 +180,7 @@ func (w *world) killed(taken, stored func() bool) {
 			}
 		}
 	}
-	w.known, w.lists, w.details = map[int]bool{}, nil, nil
-	w.wire, w.delivered, w.lost = nil, nil, false
-	w.begin()
-	w.e.TakeOver(records)
-	if w.connected {
-		w.connect()
-	}
+	w.nextLife(records)
 }
 
 func (w *world) commit() {
@@ -217,7 +238,14 @@ func checkRequest(t *rapid.T, r Request) {
 
 // checkNeverCleared is I2: nobody is free while a call of theirs is up that we know of.
 func (w *world) checkNeverCleared() {
-	for id, c := range w.proxy.calls {
+	if slices.ContainsFunc(w.e.proxies, func(p *proxy) bool { return p.resync.done == 0 }) {
+		for who := range w.held {
+			if v, _ := w.e.View(who); !v.State.Published() {
+				w.t.Fatalf("I2: %s, lit when the last life ended, is %s before every proxy was compared", who, v.State)
+			}
+		}
+	}
+	for id, c := range w.calls() {
 		if !w.known[c.serial] || c.stage != Confirmed {
 			continue
 		}
@@ -229,24 +257,54 @@ func (w *world) checkNeverCleared() {
 	}
 }
 
-func user(n int) string { return fmt.Sprintf("sip:u%d@example.com", n) }
-
-// raise writes an event to the wire.
-func (w *world) raise(id DialogID, stage Stage) {
-	w.proxy.seq++
-	ev := CallEvent{Dialog: id, Stage: stage, Seq: w.proxy.seq}
-	if stage != Ended {
-		c := w.proxy.calls[id]
-		ev.Caller, ev.Callee, ev.CallID = c.caller, c.callee, fmt.Sprint("call", c.serial)
-	}
-	if w.connected {
-		w.wire = append(w.wire, ev)
+// calls are those of all proxies.
+func (w *world) calls() iter.Seq2[DialogID, simCall] {
+	return func(yield func(DialogID, simCall) bool) {
+		for _, p := range w.proxies {
+			for id, c := range p.calls {
+				if !yield(id, c) {
+					return
+				}
+			}
+		}
 	}
 }
 
-func (w *world) pickCall(t *rapid.T) (DialogID, bool) {
-	ids := make([]DialogID, 0, len(w.proxy.calls))
-	for id := range w.proxy.calls {
+func user(n int) string { return fmt.Sprintf("sip:u%d@example.com", n) }
+
+// raise writes an event to a proxy's wire.
+func (p *simProxy) raise(id DialogID, stage Stage) {
+	p.seq++
+	ev := CallEvent{Dialog: id, Stage: stage, Seq: p.seq}
+	if stage != Ended {
+		c := p.calls[id]
+		ev.Caller, ev.Callee, ev.CallID = c.caller, c.callee, fmt.Sprint("call", c.serial)
+	}
+	if p.connected {
+		p.wire = append(p.wire, ev)
+	}
+}
+
+// invert swaps the stamps of a dialog's last two events, as workers that race do: an end
+// can carry the lower number.
+func (p *simProxy) invert() {
+	n := len(p.wire) - 1
+	if n < 1 {
+		return
+	}
+	for i := n - 1; i >= 0; i-- {
+		if p.wire[i].Dialog == p.wire[n].Dialog {
+			p.wire[i].Seq, p.wire[n].Seq = p.wire[n].Seq, p.wire[i].Seq
+			return
+		}
+	}
+}
+
+func (w *world) pickProxy(t *rapid.T) *simProxy { return rapid.SampledFrom(w.proxies).Draw(t, "proxy") }
+
+func (p *simProxy) pickCall(t *rapid.T) (DialogID, bool) {
+	ids := make([]DialogID, 0, len(p.calls))
+	for id := range p.calls {
 		ids = append(ids, id)
 	}
 	if len(ids) == 0 {
@@ -256,55 +314,61 @@ func (w *world) pickCall(t *rapid.T) (DialogID, bool) {
 	return rapid.SampledFrom(ids).Draw(t, "call"), true
 }
 
-// deliver hands the i-th event of the wire to the engine.
-func (w *world) deliver(i int) {
-	ev := w.wire[i]
-	w.wire = slices.Delete(w.wire, i, i+1)
-	w.delivered = append(w.delivered, ev)
-	w.apply(ev)
+// deliver hands the i-th event of a proxy's wire to the engine.
+func (w *world) deliver(p *simProxy, i int) {
+	ev := p.wire[i]
+	p.wire = slices.Delete(p.wire, i, i+1)
+	p.delivered = append(p.delivered, ev)
+	w.apply(p, ev)
 }
 
-func (w *world) apply(ev CallEvent) {
-	if c, ok := w.proxy.calls[ev.Dialog]; ok && ev.Stage == Confirmed && ev.CallID == fmt.Sprint("call", c.serial) {
+func (w *world) apply(p *simProxy, ev CallEvent) {
+	if c, ok := p.calls[ev.Dialog]; ok && ev.Stage == Confirmed && ev.CallID == fmt.Sprint("call", c.serial) {
 		w.known[c.serial] = true
 	}
-	w.e.Calls(0, []CallEvent{ev})
-	if ev.Seq <= w.writeOff {
-		w.e.Doubt(0, "an event after it was written off")
+	w.e.Calls(p.index, []CallEvent{ev})
+	if ev.Seq <= p.writeOff {
+		w.e.Doubt(p.index, "an event after it was written off")
+	}
+}
+
+// lose loses the first n events of the wire from the i-th on.
+func (p *simProxy) lose(i, n int) {
+	if n = min(n, len(p.wire)-i); n > 0 {
+		p.wire = slices.Delete(p.wire, i, i+n)
+		p.lost = true
 	}
 }
 
 // notice tells the engine of a loss, as the adapter does when a hole in the numbers stays
 // open: whatever has not arrived by then is written off.
-func (w *world) notice() {
-	if w.lost {
-		w.lost, w.writeOff = false, w.proxy.seq
-		w.e.Doubt(0, "events lost")
+func (w *world) notice(p *simProxy) {
+	if p.lost {
+		p.lost, p.writeOff = false, p.seq
+		w.e.Doubt(p.index, "events lost")
 	}
 }
 
-func (w *world) connect() {
-	w.connected, w.writeOff = true, 0
-	w.e.Connected(0, fmt.Sprint(w.proxy.epoch))
+func (w *world) connect(p *simProxy) {
+	p.connected, p.writeOff = true, 0
+	w.e.Connected(p.index, fmt.Sprint(p.epoch))
 }
 
-func (w *world) disconnect() {
-	w.connected = false
-	w.wire, w.delivered = nil, nil // what was on its way is gone, and nothing is doubled later
-	w.e.Disconnected(0)
+func (w *world) disconnect(p *simProxy) {
+	p.connected, p.lost = false, false
+	p.wire, p.delivered = nil, nil // what was on its way is gone, and nothing is doubled later
+	w.e.Disconnected(p.index)
 }
 
-// restart ends the proxy's life. Some calls survive, as with a dialog database.
-func (w *world) restart(survive func(DialogID) bool) {
-	if w.connected {
-		w.disconnect()
+// restart ends a proxy's life. Some calls survive, as with a dialog database.
+func (w *world) restart(p *simProxy, survive bool) {
+	if p.connected {
+		w.disconnect(p)
 	}
-	w.proxy.epoch++
-	w.proxy.seq = 0
-	for id := range w.proxy.calls {
-		if !survive(id) {
-			delete(w.proxy.calls, id)
-		}
+	p.epoch++
+	p.seq = 0
+	if !survive {
+		clear(p.calls)
 	}
 }
 
@@ -313,41 +377,45 @@ func (w *world) restart(survive func(DialogID) bool) {
 func (w *world) stepResync(fail bool) {
 	if len(w.lists) > 0 {
 		l := &w.lists[0]
+		p := w.proxies[l.work.Proxy]
 		switch {
-		case fail || !w.connected:
+		case fail || !p.connected:
+			w.e.ResyncFailed(p.index, l.work.ID, "no answer")
 			w.lists = w.lists[1:]
-			w.e.ResyncFailed(0, l.work.ID, "no answer")
 		case l.taken == nil:
-			l.taken = &Listing{Epoch: fmt.Sprint(w.proxy.epoch)}
-			for id, c := range w.proxy.calls {
+			l.taken = &Listing{Epoch: fmt.Sprint(p.epoch)}
+			for id, c := range p.calls {
 				l.taken.Live = append(l.taken.Live, Listed{Dialog: id, Stage: c.stage})
 			}
 		default:
+			w.e.Listed(p.index, l.work.ID, *l.taken)
 			w.lists = w.lists[1:]
-			w.e.Listed(0, l.work.ID, *l.taken)
 		}
 		return
 	}
-	if len(w.details) == 0 {
-		return
+	if len(w.details) > 0 {
+		w.stepDetails(fail)
 	}
+}
+
+func (w *world) stepDetails(fail bool) {
 	d := &w.details[0]
+	p := w.proxies[d.work.Proxy]
 	switch {
-	case fail || !w.connected:
-		w.e.ResyncFailed(0, d.work.ID, "no answer")
+	case fail || !p.connected:
+		w.e.ResyncFailed(p.index, d.work.ID, "no answer")
 		w.details = w.details[1:]
 	case d.read < len(d.work.Wanted):
 		id := d.work.Wanted[d.read].Dialog
 		d.read++
-		if c, ok := w.proxy.calls[id]; ok {
+		if c, ok := p.calls[id]; ok {
 			d.events = append(d.events, CallEvent{Dialog: id, Stage: c.stage, Caller: c.caller, Callee: c.callee,
 				CallID: fmt.Sprint("call", c.serial)})
 		}
 	default:
-		events, id := d.events, d.work.ID
+		w.e.Detailed(p.index, d.work.ID, d.events)
+		w.e.Resynced(p.index, d.work.ID)
 		w.details = w.details[1:]
-		w.e.Detailed(0, id, events)
-		w.e.Resynced(0, id)
 	}
 }
 
@@ -368,15 +436,29 @@ func (w *world) pass(d time.Duration, answer bool) {
 	}
 }
 
+// storm lets time pass while every server treats every request alike.
+func (w *world) storm(d time.Duration, how weather) {
+	for end := w.now + d; w.now < end; {
+		w.now += min(500*time.Millisecond, end-w.now)
+		w.e.Advance(w.now)
+		w.settle()
+		for len(w.requests) > 0 {
+			w.answer(0, how)
+		}
+	}
+}
+
 // calm ends all faults and gives the engine the 30 s of I8.
 func (w *world) calm() {
-	for len(w.wire) > 0 {
-		w.deliver(0)
+	for _, p := range w.proxies {
+		for len(p.wire) > 0 {
+			w.deliver(p, 0)
+		}
+		if !p.connected {
+			w.connect(p)
+		}
+		w.notice(p)
 	}
-	if !w.connected {
-		w.connect()
-	}
-	w.notice()
 	w.settle()
 	w.pass(30*time.Second, true)
 }

@@ -1,0 +1,118 @@
+package busylamp_test
+
+// seededBugs are the bugs of TestSeededBugs.
+var seededBugs = []seededBug{
+	{"a late start revives a call that has ended", "call.go",
+		`if dropped := p.tombs.add(id, e.now); dropped {`,
+		`if dropped := false; dropped {`},
+	{"only the end of a known call is remembered", "call.go",
+		`if dropped := p.tombs.add(id, e.now); dropped {`,
+		`if dropped := p.calls[id] != nil && p.tombs.add(id, e.now); dropped {`},
+	{"calls are a flag and not a number", "person.go",
+		`who.confirmed += n`,
+		`who.confirmed = max(n, 0)`},
+	{"a second PUBLISH while one is outstanding", "publish.go",
+		`if p.outstanding != 0 {
+		return 0, 0 // its outcome will look again`,
+		`if false {
+		return 0, 0 // its outcome will look again`},
+	{"a change while a PUBLISH is outstanding is forgotten", "engine.go",
+		`p.settle(e, r, o)
+	e.plan(p)`,
+		`p.settle(e, r, o)`},
+	{"the first entity-tag is kept for good", "publish.go",
+		`if o.Tag != "" || r.Kind == Initial {`,
+		`if p.tag == "" || r.Kind == Initial {`},
+	{"412 is taken for a failure", "publish.go",
+		`p.nothing()
+		p.attempts, p.notBefore = 0, 0
+		if`,
+		`p.unsure = true
+		if`},
+	{"a removal that fails is not repeated", "publish.go",
+		`p.unsure = true
+		most := failedMost`,
+		`if p.unsure = true; r.Kind == Remove {
+			p.nothing()
+			return
+		}
+		most := failedMost`},
+	{"people without calls are forgotten with what they have published", "person.go",
+		`if p.has != Unknown || p.outstanding != 0`,
+		`if p.outstanding != 0`},
+	{"the server's least lifetime is not adopted", "publish.go",
+		`pub.least = least
+`,
+		``},
+	{"the sentinel is never sent", "sentinel.go",
+		`if oldest != nil {`,
+		`if false {`},
+	{"a list ends calls that began after it was asked for", "resync.go",
+		`if c.listed != id && c.applied <= r.asked {`,
+		`if c.listed != id {`},
+	{"a call whose stage was missed is ended by the list that has it", "resync.go",
+		`c.listed = id
+			e.drift(`,
+		`e.drift(`},
+	{"calls that are absent from the list are kept", "resync.go",
+		`e.endCall(p, c.dialog, "call absent from the proxy's list")`,
+		``},
+	{"the details of unknown calls are not asked for", "resync.go",
+		`work.Wanted = append(work.Wanted, d)`,
+		`if c != nil {
+			work.Wanted = append(work.Wanted, d)
+		}`},
+	{"a doubt while a list is made is forgotten", "resync.go",
+		`p.resync.wanted, p.resync.why = true, why`,
+		`p.resync.wanted, p.resync.why = !p.resync.running, why`},
+	{"the end of a resync that began in another life of the proxy is taken", "resync.go",
+		`if r.epoch != p.epoch {`,
+		`if false {`},
+	{"a proxy's new life clears its calls at once", "engine.go",
+		`p.newLife(epoch)
+	}`,
+		`p.newLife(epoch)
+		for _, c := range p.former {
+			e.release(p, c, "former life")
+		}
+		p.former = nil
+	}`},
+	{"calls of a proxy's former life are never released", "resync.go",
+		`e.release(p, c, "call of the proxy's former life")`,
+		`_ = c`},
+	{"a lost connection clears the proxy's calls", "engine.go",
+		`p.connected, p.since = false, e.now
+`,
+		`p.connected, p.since = false, e.now
+		p.newLife(p.epoch)
+		for _, c := range p.former {
+			e.release(p, c, "disconnected")
+		}
+		p.former = nil
+`},
+	{"a life takes nothing over", "takeover.go",
+		`if !known || r.Expires`,
+		`if known || r.Expires`},
+	{"what was taken over is kept after the proxies are compared", "takeover.go",
+		`e.claim(who, Claim{Source: sourceTakeover, State: Unknown}, reason{what: "not in a call when taken over"})`,
+		`_ = who`},
+	{"the store is not told of what a server accepted", "publish.go",
+		`p.dirty = true
+	e.bookRefresh`,
+		`e.bookRefresh`},
+	{"a call's stage goes back", "call.go",
+		`case ev.Stage < c.stage, ev.Stage == c.stage && !serialAfter(ev.Seq, c.seq):`,
+		`case ev.Stage == c.stage && !serialAfter(ev.Seq, c.seq):`},
+	{"who was in a call is not counted out when its stage advances", "call.go",
+		`caller.leave(before)
+	callee.leave(before)
+`,
+		`_ = before
+`},
+	{"a refresh is not booked", "publish.go",
+		`e.bookRefresh(p, life)`,
+		`p.refreshAt = p.expires + time.Hour`},
+	{"what was taken over is let go before the proxies are compared", "takeover.go",
+		`if p.resync.done == 0 {`,
+		`if p.resync.done < 0 {`},
+}
