@@ -3,11 +3,14 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LINT    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: help build test lint demo deps fuzz clean
+# What tests of faults record (integration/record); make test checks that it is all there.
+RECORD := $(CURDIR)/.record
+
+.PHONY: help build test soak reliability lint demo deps fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 build: ## bin/busylamp, static
 	@mkdir -p bin
@@ -15,8 +18,20 @@ build: ## bin/busylamp, static
 
 test: deps build ## everything: unit, real Kamailio, real calls (never skips)
 	go vet ./...
-	CGO_ENABLED=1 BUSYLAMP_E2E=1 go test -race -timeout 20m $$(go list ./... | grep -v /integration)
-	BUSYLAMP_E2E=1 go test -count=1 -p 1 -v -timeout 30m ./integration/...
+	@rm -rf $(RECORD)/test.jsonl && mkdir -p $(RECORD)
+	CGO_ENABLED=1 BUSYLAMP_E2E=1 BUSYLAMP_RECORD=$(RECORD)/test.jsonl go test -count=1 -race -timeout 20m $$(go list ./... | grep -v /integration)
+	BUSYLAMP_E2E=1 BUSYLAMP_RECORD=$(RECORD)/test.jsonl go test -count=1 -p 1 -v -timeout 30m ./integration/...
+	go run ./integration/reliability check $(RECORD)/test.jsonl
+
+soak: deps build ## the long variants of the tests of faults: two hours
+	@rm -rf $(RECORD)/soak.jsonl && mkdir -p $(RECORD)
+	BUSYLAMP_SOAK=1 BUSYLAMP_RECORD=$(RECORD)/soak.jsonl go test -count=1 -v -run '^TestWorld$$' -rapid.checks=100000 -timeout 2h .
+	BUSYLAMP_SOAK=1 BUSYLAMP_RECORD=$(RECORD)/soak.jsonl go test -count=1 -v -run '^TestFlippedEverywhere$$' -timeout 2h ./adapters/store
+	BUSYLAMP_SOAK=1 BUSYLAMP_E2E=1 BUSYLAMP_RECORD=$(RECORD)/soak.jsonl go test -count=1 -v -timeout 4h \
+	  -run '^(TestSidecarKilled|TestSoak|TestServerFaults)$$/^server-down$$' ./integration
+
+reliability: ## write integration/RELIABILITY.md of what the last make test and make soak have recorded
+	go run ./integration/reliability update $(wildcard $(RECORD)/*.jsonl)
 
 lint: ## golangci-lint, with the rule on imports
 	test -z "$$(gofmt -l .)"

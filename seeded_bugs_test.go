@@ -25,10 +25,9 @@ var seededBugs = []seededBug{
 		`if p.tag == "" || r.Kind == Initial {`},
 	{"412 is taken for a failure", "publish.go",
 		`p.nothing()
-		p.attempts, p.notBefore = 0, 0
-		if`,
+		if r.Tag == "" {`,
 		`p.unsure = true
-		if`},
+		if r.Tag == "" {`},
 	{"a removal that fails is not repeated", "publish.go",
 		`p.unsure = true
 		most := failedMost`,

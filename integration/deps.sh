@@ -4,7 +4,7 @@
 # Says what it will do, asks on a terminal, and starts no service.
 set -eu
 
-packages="gcc libc6-dev kamailio kamailio-extra-modules kamailio-presence-modules sip-tester libxml2-utils"
+packages="gcc libc6-dev kamailio kamailio-extra-modules kamailio-presence-modules kamailio-sqlite-modules sqlite3 sip-tester libxml2-utils"
 
 missing=""
 for p in $packages; do

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/busylamp/busylamp/integration/record"
 	"github.com/busylamp/busylamp/integration/stack"
 )
 
@@ -29,7 +30,11 @@ func newStack(t *testing.T) (context.Context, *stack.Stack) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	patience := 3 * time.Minute
+	if record.Soak() {
+		patience = 100 * time.Minute
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(func() {
 		cancel()
 		if err := s.Err(); err != nil {
@@ -86,7 +91,10 @@ func (sc *scene) start(t *testing.T, c stack.SidecarConfig) {
 	if c.Evapi == "" {
 		c.Evapi = sc.proxy.Evapi
 	}
-	c.RPC, c.Server = sc.proxy.RPC, sc.recorder.Addr
+	if c.Server == "" {
+		c.Server = sc.recorder.Addr
+	}
+	c.RPC = sc.proxy.RPC
 	var err error
 	sc.sidecar, err = sc.Sidecar(sc.ctx, c)
 	check(t, err)

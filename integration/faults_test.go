@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/busylamp/busylamp/integration/record"
 	"github.com/busylamp/busylamp/integration/stack"
 )
 
@@ -67,8 +68,14 @@ func TestFrozenSidecar(t *testing.T) {
 	noFailures(t, res)
 	ended := time.Since(thawed)
 	healed := sc.agreesOn(t, "callee", 30*time.Second-ended)
-	t.Logf("%d calls at %d/s, none failed; after %v the queue held %d events and %d MB of shared memory were free; %d calls that began unseen were lit %v after the thaw; the load ended %v after it, all lamps were right %v later",
+	record.Fault(t, "sidecar-frozen", 1, "none of %d calls at %d/s failed; after %v the queue held %d events and %d MB of shared memory were free; %d calls that began unseen were lit %v after the thaw; the load ended %v after it, all lamps were right %v later",
 		res.Placed, rate, freeze, waiting, free>>20, long, unseen.Round(time.Millisecond), ended.Round(10*time.Millisecond), healed.Round(time.Millisecond))
+	if waiting == 8192 {
+		m, err := sc.sidecar.Metrics(sc.ctx)
+		check(t, err)
+		starts, ends := m[`busylamp_drift_total{cause="start_lost"}`], m[`busylamp_drift_total{cause="end_lost"}`]
+		record.Fault(t, "events-lost", int(starts+ends), "the proxy's queue overflowed while the sidecar was frozen for %v: the start of %.0f calls that were up was lost, and the end of %.0f; found and healed by %d comparisons", freeze, starts, ends, resyncs(m))
+	}
 	sc.hangup(t, 200)
 	sc.agreesOn(t, "callee", 5*time.Second)
 }
@@ -159,7 +166,7 @@ func TestProxyRestartUnderLoad(t *testing.T) {
 	healed := sc.agrees(t, time.Until(restarted.Add(30*time.Second)))
 	check(t, sc.sidecar.WaitReady(sc.ctx, 10*time.Second))
 	newCall(t, sc)
-	t.Logf("%d lit when the proxy was killed; down for %v, which cost %d of %d calls; the forgotten calls were dark %v after the restart; all lamps right %v after the load",
+	record.Fault(t, "proxy-killed", 1, "%d lit when it was killed; down for %v, which cost %d of %d calls; the forgotten calls were dark %v after the restart; all lamps right %v after the load",
 		litThen, restarted.Sub(killed).Round(time.Millisecond), lost, res.Placed, cleared.Round(time.Millisecond), healed.Round(time.Millisecond))
 }
 

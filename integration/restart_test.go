@@ -54,11 +54,12 @@ func TestSidecarRestart(t *testing.T) {
 
 // TestTwentyThousandDialogs: the sidecar starts while 20,000 calls are up, at a proxy with
 // Kamailio's own private memory (which is too small for dlg.list of a quarter of them).
+// Then the list is compared again and again, while further calls are set up.
 func TestTwentyThousandDialogs(t *testing.T) {
 	const calls, rate = 20_000, 800
 	// Nobody asks the phones whether they are there: that is 40,000 requests a minute.
 	sc := newScene(t, stack.KamailioOptions{Shared: 512, Defines: []string{"PROXY_KEEPALIVE=3600"}})
-	sc.register(t, calls)
+	sc.register(t, calls+auditUsers)
 	noFailures(t, sc.phones.Run(sc.ctx, stack.Load{Rate: rate, For: calls * time.Second / rate, Hold: -1, Pair: pair}))
 	dialogs, err := sc.proxy.Dialogs()
 	check(t, err)
@@ -76,6 +77,8 @@ func TestTwentyThousandDialogs(t *testing.T) {
 	if m["busylamp_presentities"] != 2*calls || m["busylamp_calls"] != calls {
 		t.Errorf("busylamp counts %v presentities and %v calls", m["busylamp_presentities"], m["busylamp_calls"])
 	}
+	audits(t, sc, calls, calls)
+	sc.agrees(t, 10*time.Second)
 	sc.hangup(t, rate)
 	clear := sc.agrees(t, 10*time.Second)
 	t.Logf("%d dialogs: ready after %v, all %d users lit after %v; resident %.0f MB; all clear %v after the last BYE",

@@ -95,6 +95,7 @@ func TestBadPeers(t *testing.T) {
 		{"10 MB", write("10485760:" + strings.Repeat("x", 10<<20))},
 		{"a frame too large for us", write(fmt.Sprintf("9000:busylamp/1 1\n%s,", strings.Repeat("x", 9000-13)))},
 		{"no comma", write("5:hello5:hello,")},
+		{"half a frame, spliced with others", write("44:busylamp/1 1\nx 1 1:" + strings.Repeat("18:busylamp/1 1\nh 1 -,", 4))},
 		{"no epoch", write("13:busylamp/1 x\n,")},
 		{"another epoch", write("18:busylamp/1 7\nh 1 -,")},
 		{"close", closed("")},

@@ -47,6 +47,9 @@ func TestClocks(t *testing.T) {
 			if want := max(0, c.left-2*time.Minute); r.Refresh != want {
 				t.Errorf("refresh in %v, want %v", r.Refresh, want)
 			}
+			if want := c.left > 10*time.Minute-later; r.Unsure != want { // it cannot be so much
+				t.Errorf("to be asked at once: %v, want %v", r.Unsure, want)
+			}
 		})
 	}
 }

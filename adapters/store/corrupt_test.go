@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/busylamp/busylamp"
+	faults "github.com/busylamp/busylamp/integration/record"
 )
 
 // written is how many records filled puts into a store: half of them in a table, half in
@@ -64,28 +66,35 @@ func noise(n int) []byte {
 // and nothing else, says what it did, and takes records again.
 func TestDamagedFiles(t *testing.T) {
 	t.Parallel()
-	for _, kind := range []string{"MANIFEST-*", "marker.manifest.*", "marker.format-version.*", "OPTIONS-*", "*.log", "*.sst", ownerFile, "LOCK"} {
-		for how, do := range damage {
-			t.Run(kind+" "+how, func(t *testing.T) {
-				t.Parallel()
-				dir := place(t)
-				filled(t, dir)
-				for _, name := range files(t, dir, kind) {
-					data, err := os.ReadFile(name)
-					if err != nil {
-						t.Fatal(err)
+	var damaged, anew atomic.Int64
+	t.Run("files", func(t *testing.T) {
+		for _, kind := range []string{"MANIFEST-*", "marker.manifest.*", "marker.format-version.*", "OPTIONS-*", "*.log", "*.sst", ownerFile, "LOCK"} {
+			for how, do := range damage {
+				t.Run(kind+" "+how, func(t *testing.T) {
+					t.Parallel()
+					dir := place(t)
+					filled(t, dir)
+					for _, name := range files(t, dir, kind) {
+						data, err := os.ReadFile(name)
+						if err != nil {
+							t.Fatal(err)
+						}
+						if len(data) == 0 {
+							data = []byte{0}
+						}
+						if err := do(name, data); err != nil {
+							t.Fatal(err)
+						}
+						damaged.Add(1)
 					}
-					if len(data) == 0 {
-						data = []byte{0}
-					}
-					if err := do(name, data); err != nil {
-						t.Fatal(err)
-					}
-				}
-				outcome(t, dir)
-			})
+					outcome(t, dir)
+					anew.Add(int64(len(aside(t, dir))))
+				})
+			}
 		}
-	}
+	})
+	faults.Fault(t, "disk-corrupt", int(damaged.Load()), "files emptied, cut, overwritten, flipped, removed, turned into directories: %d times the store was set aside and reported; what was read was always what had been written, and records were taken again",
+		anew.Load())
 }
 
 func files(t *testing.T, dir, pattern string) []string {

@@ -8,11 +8,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	faults "github.com/busylamp/busylamp/integration/record"
 )
 
 // small mounts a file system of a size, for a test to fill.
@@ -65,6 +68,12 @@ func fill(t *testing.T, dir string, left int64) (free func()) {
 // is room they succeed, and nothing that was acknowledged is lost.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
+	var refusals atomic.Int64
+	t.Run("disks", func(t *testing.T) { fullDisks(t, &refusals) })
+	faults.Fault(t, "disk-full", int(refusals.Load()), "commits to a file system that is full, or all but a few pages, refused with an error that says so; with room again all was taken, and nothing that was acknowledged is lost")
+}
+
+func fullDisks(t *testing.T, refusals *atomic.Int64) {
 	for _, c := range []struct {
 		name    string
 		size    string
@@ -98,6 +107,7 @@ func TestFullDisk(t *testing.T) {
 					begun := time.Now()
 					if err := o.step(s, n%50); errors.Is(err, syscall.ENOSPC) && strings.Contains(err.Error(), dir) {
 						refused++
+						refusals.Add(1)
 					} else if err != nil {
 						t.Fatalf("Commit says %v", err)
 					}

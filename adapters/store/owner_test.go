@@ -15,6 +15,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/busylamp/busylamp"
+	faults "github.com/busylamp/busylamp/integration/record"
 )
 
 // unlockable is a file system that keeps no locks, as some network ones do.
@@ -47,6 +48,7 @@ func TestSecondProcess(t *testing.T) {
 	}
 	_ = cmd.Wait()
 	commit(t, open(t, dir, Options{}), puts(0, 1)...)
+	faults.Fault(t, "second-sidecar", 1, "refused, naming directory and fix; free again once the first is dead")
 }
 
 // TestSecondInProcess: the same within one process, where locks on files do not tell.
@@ -87,6 +89,7 @@ func TestFenced(t *testing.T) {
 	if got := load(t, open(t, dir, Options{})); len(got) != 20 {
 		t.Errorf("%d records, want the first one's 10 and the second one's 10", len(got))
 	}
+	faults.Fault(t, "second-sidecar", 1, "on a file system without locks: the first one is fenced at its next commit, for good, and writes nothing over the second one's records")
 }
 
 // TestFencedMeanwhile: a token that changes while a commit is under way fences it, too: what

@@ -171,6 +171,10 @@ func cutBytes(b []byte, most int64) (cut, rest []byte, err error) {
 // that was set back does not make it eternal.
 func (s *stored) left(now moment) int64 { return min(s.end.until(now), s.life) }
 
+// doubtful says that a wall clock was set back since another boot wrote the record, so that
+// nobody knows how long the server will have the publication: it is to be asked at once.
+func (s *stored) doubtful(now moment) bool { return s.end.until(now) > s.life }
+
 // record copies what was read; its times are from now on. names holds the publishers' names,
 // which are few.
 func (s *stored) record(now moment, names map[string]string) busylamp.Record {
@@ -181,7 +185,7 @@ func (s *stored) record(now moment, names map[string]string) busylamp.Record {
 	}
 	left := s.left(now)
 	return busylamp.Record{Publisher: name, Presentity: busylamp.Presentity(s.presentity), Tag: string(s.tag),
-		State: s.state, Unsure: s.unsure, Clear: s.clear,
+		State: s.state, Unsure: s.unsure || s.doubtful(now), Clear: s.clear,
 		Expires: time.Duration(left) * time.Millisecond,
 		Refresh: time.Duration(max(0, left-s.lead)) * time.Millisecond}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/busylamp/busylamp"
+	faults "github.com/busylamp/busylamp/integration/record"
 )
 
 func encoded(r busylamp.Record) (key, value []byte) {
@@ -43,6 +44,8 @@ func TestDamage(t *testing.T) {
 	if _, err := parse(key, append(bytes.Clone(value), 0)); err == nil {
 		t.Error("a byte too many: taken")
 	}
+	faults.Fault(t, "disk-corrupt", len(value)+8*len(value)+8*len(key), "a record cut at each of %d lengths, each of its %d bits flipped, and each of its key's %d: none was taken for a record",
+		len(value), 8*len(value), 8*len(key))
 }
 
 // TestBadContents: a value whose checksum is right, but which we would never write.

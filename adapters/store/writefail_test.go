@@ -16,6 +16,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/busylamp/busylamp"
+	faults "github.com/busylamp/busylamp/integration/record"
 )
 
 // owner is who owns a store as the sidecar does: it knows what is to be in it, commits what
@@ -175,20 +176,27 @@ func TestEveryWriteFails(t *testing.T) {
 	if total < 50 {
 		t.Fatal("too few for this test to mean anything")
 	}
-	for name, f := range map[string]struct {
-		number      syscall.Errno
-		once        bool
-		first, step int64
-	}{"full": {syscall.ENOSPC, false, 0, 1}, "full for a moment": {syscall.ENOSPC, true, 1, 3}, "broken": {syscall.EIO, false, 2, 3}} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			for at := f.first; at < total; at += f.step {
-				failing := newFailing(f.number, at)
-				failing.once = f.once
-				run(t, failing)
-			}
-		})
-	}
+	var runs, refused atomic.Int64
+	t.Run("faults", func(t *testing.T) {
+		for name, f := range map[string]struct {
+			number      syscall.Errno
+			once        bool
+			first, step int64
+		}{"full": {syscall.ENOSPC, false, 0, 1}, "full for a moment": {syscall.ENOSPC, true, 1, 3}, "broken": {syscall.EIO, false, 2, 3}} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				for at := f.first; at < total; at += f.step {
+					failing := newFailing(f.number, at)
+					failing.once = f.once
+					run(t, failing)
+					runs.Add(1)
+					refused.Add(failing.refused.Load())
+				}
+			})
+		}
+	})
+	faults.Fault(t, "disk-errors", int(refused.Load()), "%d runs, each with the disk failing from another of its %d changes on, or at that one alone (ENOSPC, EIO): what was acknowledged stayed, nothing was set aside, and once it was well everything was taken",
+		runs.Load(), total)
 }
 
 // TestPauses: a disk that fails for long is tried seldom, and soon enough after.

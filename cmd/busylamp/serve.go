@@ -38,6 +38,8 @@ func serve(path string, environ []string, stderr io.Writer) int {
 	defer signal.Stop(hangup)
 	stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
+	svc := service{path: path, environ: environ, hangup: hangup, manager: newNotifier(environ, log)}
+	defer svc.manager.close()
 
 	state, err := openState(cfg.State, log)
 	if err != nil {
@@ -58,7 +60,7 @@ func serve(path string, environ []string, stderr io.Writer) int {
 		"publishers", len(cfg.Publishers), "domains", len(cfg.Domains), "taken over", len(records))
 	var before *config // to go back to, if the reloaded configuration cannot run
 	for {
-		next, left, err := serveOnce(stop, hangup, cfg, path, environ, log, state, records)
+		next, left, err := serveOnce(stop, svc, cfg, log, state, records)
 		if err != nil && before != nil {
 			log.Error("cannot run with the reloaded configuration; going back to the old one", "error", err)
 			cfg, before = *before, nil
@@ -84,6 +86,14 @@ func serve(path string, environ []string, stderr io.Writer) int {
 		log = newLogger(cfg.Log, out)
 		log.Info("configuration reloaded", "config", path, "taken over", len(records))
 	}
+}
+
+// service is what surrounds the sidecar, under whatever configuration.
+type service struct {
+	path    string // of the configuration file
+	environ []string
+	hangup  <-chan os.Signal
+	manager *notifier
 }
 
 // errFenced ends the sidecar without a withdrawal: what is published is another's now.
@@ -120,17 +130,19 @@ type sidecar struct {
 	publishers []*sippublish.Publisher
 	tracers    []tracer      // the publishers again, as tests replace them
 	traces     chan struct{} // holds one for each trace under way
+	manager    *notifier
 }
 
 // serveOnce runs under one configuration, beginning with what is published already. It
 // returns the next configuration after a SIGHUP that could be read, nil when the sidecar
 // is to end, and what is published then.
-func serveOnce(stop context.Context, hangup <-chan os.Signal, cfg config, path string, environ []string,
-	log *slog.Logger, state *state, records []busylamp.Record) (*config, []busylamp.Record, error) {
+func serveOnce(stop context.Context, svc service, cfg config, log *slog.Logger, state *state,
+	records []busylamp.Record) (*config, []busylamp.Record, error) {
 	s, err := newSidecar(cfg, log, state, records)
 	if err != nil {
 		return nil, records, err
 	}
+	s.manager = svc.manager
 	defer s.close()
 	admin, err := s.listen()
 	if err != nil {
@@ -140,12 +152,13 @@ func serveOnce(stop context.Context, hangup <-chan os.Signal, cfg config, path s
 	defer cancel(nil)
 	reloaded := make(chan *config, 1)
 	go func() {
-		if next := awaitReload(ctx, hangup, path, environ, log); next != nil {
+		if next := awaitReload(ctx, svc, log); next != nil {
 			reloaded <- next
 			cancel(busylamp.ErrHandOver)
 		}
 	}()
 	s.run(ctx, admin)
+	svc.manager.alive()
 	left, err := s.loop.Records(context.Background())
 	if stop.Err() != nil {
 		return nil, left, err
@@ -156,18 +169,20 @@ func serveOnce(stop context.Context, hangup <-chan os.Signal, cfg config, path s
 
 // awaitReload returns the configuration that the first SIGHUP with a good one brings, nil
 // when ctx ends.
-func awaitReload(ctx context.Context, hangup <-chan os.Signal, path string, environ []string, log *slog.Logger) *config {
+func awaitReload(ctx context.Context, svc service, log *slog.Logger) *config {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-hangup:
+		case <-svc.hangup:
 		}
-		next, err := load(path, environ)
+		svc.manager.reloading()
+		next, err := load(svc.path, svc.environ)
 		if err == nil {
 			return &next
 		}
 		log.Error("configuration not reloaded; the old one stays", "error", err)
+		svc.manager.ready("the configuration could not be reloaded; the old one stays")
 	}
 }
 
@@ -275,6 +290,7 @@ func (s *sidecar) run(ctx context.Context, admin net.Listener) {
 	for i, p := range s.publishers {
 		workers.Go(func() { s.connect(ctx, s.cfg.Publishers[i].Name, p) })
 	}
+	workers.Go(func() { s.manager.watch(ctx, s.status) })
 	s.loop.Run(ctx)
 	workers.Wait()
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // startPatience bounds the start of a part.
-const startPatience = 20 * time.Second
+const startPatience = time.Minute
 
 // KamailioOptions change how a Kamailio of kamailio-cfg/sample is started.
 type KamailioOptions struct {
@@ -24,12 +24,15 @@ type KamailioOptions struct {
 	Children int // UDP workers; 0: as the sample says
 	// Shared and Private are -m and -M, in megabytes; 0: Kamailio's own (64 and 8).
 	Shared, Private int
+	Allocator       string // -x, of the shared memory; "": Kamailio's own
 	// MaxExpires cuts publications and subscriptions at the presence server; 0: as the
 	// sample says.
 	MaxExpires time.Duration
 	Defines    []string // more of -A, NAME or NAME=value
 	Tables     bool     // the presence server keeps publications in text files, not in memory alone
-	Settings   string   // lines for the configuration's end, such as modparam(...)
+	Dialogs    bool     // the proxy keeps its dialogs in a database, and has them again after a restart
+	Modules    string   // lines for the configuration's beginning, such as loadmodule
+	Settings   string   // lines for its end, such as modparam(...)
 }
 
 // Kamailio is a running Kamailio.
@@ -43,6 +46,7 @@ type Kamailio struct {
 	options KamailioOptions
 	role    string
 	ctl     string
+	dialogs string // the database's file, if it has one
 }
 
 // Domain is the domain that the sample proxy serves.
@@ -65,6 +69,12 @@ func (s *Stack) kamailio(ctx context.Context, role string, o KamailioOptions) (*
 	}
 	k := &Kamailio{Addr: Addr(o.Port), Evapi: Addr(o.Evapi), RPC: "http://" + Addr(o.Port) + "/RPC",
 		stack: s, options: o, role: role, ctl: "unix:" + s.file(role+".ctl")}
+	if o.Dialogs {
+		var err error
+		if k.dialogs, err = s.dialogs(); err != nil {
+			return nil, err
+		}
+	}
 	return k, k.start(ctx)
 }
 
@@ -92,6 +102,9 @@ func (k *Kamailio) start(ctx context.Context) error {
 	args := []string{"-DD", "-E", "-f", config, "-Y", k.stack.Dir, "-w", k.stack.Dir}
 	if k.options.Shared > 0 {
 		args = append(args, "-m", strconv.Itoa(k.options.Shared))
+	}
+	if k.options.Allocator != "" {
+		args = append(args, "-x", k.options.Allocator)
 	}
 	if k.options.Private > 0 {
 		args = append(args, "-M", strconv.Itoa(k.options.Private))
@@ -126,11 +139,15 @@ func (k *Kamailio) config() (string, error) {
 	}
 	name := map[string]string{"proxy": "kamailio.cfg", "presence": "presence.cfg"}[k.role]
 	sample := filepath.Join(root, "kamailio-cfg", "sample", name)
-	if k.options.Settings == "" {
+	settings := k.options.Settings
+	if k.options.Dialogs {
+		settings += k.dialogSettings()
+	}
+	if settings+k.options.Modules == "" {
 		return sample, nil
 	}
 	file := k.stack.file(k.role + ".cfg")
-	text := fmt.Sprintf("#!KAMAILIO\ninclude_file %q\n%s\n", sample, k.options.Settings)
+	text := fmt.Sprintf("#!KAMAILIO\n%s\ninclude_file %q\n%s\n", k.options.Modules, sample, settings)
 	return file, os.WriteFile(file, []byte(text), 0o600)
 }
 

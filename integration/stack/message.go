@@ -176,6 +176,7 @@ type request struct {
 	routes                                []string
 	extra                                 string // whole header lines
 	via                                   string // host:port
+	body                                  string
 }
 
 func (r request) String() string {
@@ -186,7 +187,8 @@ func (r request) String() string {
 		b.WriteString("Route: " + route + "\r\n")
 	}
 	b.WriteString("From: " + r.from + "\r\nTo: " + r.to + "\r\nCall-ID: " + r.callID + "\r\nCSeq: " +
-		strconv.Itoa(r.cseq) + " " + r.method + "\r\nMax-Forwards: 70\r\n" + r.extra + "Content-Length: 0\r\n\r\n")
+		strconv.Itoa(r.cseq) + " " + r.method + "\r\nMax-Forwards: 70\r\n" + r.extra + "Content-Length: " +
+		strconv.Itoa(len(r.body)) + "\r\n\r\n" + r.body)
 	return b.String()
 }
 

@@ -31,6 +31,7 @@ type Phones struct {
 // Call is a call that was placed and answered.
 type Call struct {
 	From, To string    // users
+	Placed   time.Time // when the INVITE left
 	Answered time.Time // when the 200 OK reached the caller
 	Ended    time.Time // when the BYE left, zero before
 
@@ -115,6 +116,7 @@ func (p *Phones) Call(ctx context.Context, from, to string) (*Call, error) {
 	invite := request{method: "INVITE", uri: p.aor(to), branch: newBranch(), cseq: 1, callID: p.callID(),
 		from: "<" + p.aor(from) + ">;tag=" + p.tag, to: "<" + p.aor(to) + ">",
 		extra: "Contact: " + p.contact(from) + "\r\n"}
+	placed := time.Now()
 	m, err := p.do(ctx, invite)
 	if err != nil {
 		return nil, fmt.Errorf("%s calls %s: %w", from, to, err)
@@ -129,7 +131,7 @@ func (p *Phones) Call(ctx context.Context, from, to string) (*Call, error) {
 	ack.routes = m.all("record-route")
 	slices.Reverse(ack.routes)
 	ack.uri, ack.branch = address(m.get("contact")), newBranch()
-	c := &Call{From: from, To: to, Answered: m.at, phones: p, dialog: ack, ack: ack.String()}
+	c := &Call{From: from, To: to, Placed: placed, Answered: m.at, phones: p, dialog: ack, ack: ack.String()}
 	p.book.Lock()
 	p.calls[ack.callID] = c
 	p.book.Unlock()

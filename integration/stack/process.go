@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -45,6 +46,7 @@ var spawner = sync.OnceValue(func() chan<- func() {
 type program struct {
 	name, path string
 	args       []string
+	env        []string       // beside this process's own
 	death      syscall.Signal // is sent to the program when this process dies
 	brief      bool           // ends by itself
 }
@@ -60,6 +62,9 @@ func (s *Stack) start(prog program) (*Process, error) {
 	defer out.Close()
 	p.cmd = exec.Command(prog.path, prog.args...)
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = s.Dir, out, out
+	// busylamp takes a BUSYLAMP_ variable for a key of its configuration.
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "BUSYLAMP_") })
+	p.cmd.Env = append(env, prog.env...)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: prog.death}
 	started := make(chan error)
 	spawner() <- func() { started <- p.cmd.Start() }

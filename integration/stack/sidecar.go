@@ -19,24 +19,39 @@ import (
 
 // SidecarConfig is a configuration of busylamp. Zero values are left to its defaults.
 type SidecarConfig struct {
-	Evapi, RPC string   // of the proxy
-	Domains    []string // {Domain}
-	Server     string   // the presence server's host:port, by UDP
-	Others     []string // further presence servers, by UDP: publishers other1, other2...
+	Evapi, RPC string      // of the proxy
+	Dump       string      // directory where the proxy may write its dialogs (BUSYLAMP_DUMP)
+	Proxies    []ProxyAddr // further proxies: proxy2, proxy3...
+	Domains    []string    // {Domain}
+	Server     string      // the presence server's host:port, by UDP
+	Others     []string    // further presence servers, by UDP: publishers other1, other2...
 	Profile    string
 	Expires    time.Duration
 	Sides      string
+	Early      string
+	Username   string // for digest authentication; its password is the same
 	OnStop     string
+	Env        []string // NAME=value, beside this process's environment
 	Audit      time.Duration
 	LogLevel   string // warn, unless it says otherwise: a line for each change is a lot
 	State      string // directory; "": a new one
 	Admin      int    // port; 0: any free one
+	Nameserver string // IP address of the DNS server that it asks, on port 53; "": the system's
 }
+
+// ProxyAddr is where a further proxy is.
+type ProxyAddr struct{ Evapi, RPC string }
 
 // yaml writes the configuration file.
 func (c SidecarConfig) yaml() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "kamailio:\n  - name: proxy1\n    evapi: %s\n    rpc: %s\n", c.Evapi, c.RPC)
+	if c.Dump != "" {
+		fmt.Fprintf(&b, "    dump: %s\n", c.Dump)
+	}
+	for i, p := range c.Proxies {
+		fmt.Fprintf(&b, "  - name: proxy%d\n    evapi: %s\n    rpc: %s\n", i+2, p.Evapi, p.RPC)
+	}
 	fmt.Fprintf(&b, "domains: [%s]\n", strings.Join(c.Domains, ", "))
 	fmt.Fprintf(&b, "publishers:\n  - name: presence\n    server: sip:%s;transport=udp\n", c.Server)
 	option := func(key, value string) {
@@ -45,6 +60,8 @@ func (c SidecarConfig) yaml() string {
 		}
 	}
 	option("    profile", c.Profile)
+	option("    username", c.Username)
+	option("    password", c.Username)
 	if c.Expires > 0 {
 		option("    expires", c.Expires.String())
 	}
@@ -54,6 +71,7 @@ func (c SidecarConfig) yaml() string {
 	option("state", c.State)
 	option("admin", Addr(c.Admin))
 	option("sides", c.Sides)
+	option("early", c.Early)
 	option("on_stop", c.OnStop)
 	if c.Audit > 0 {
 		option("audit", c.Audit.String())
@@ -67,9 +85,12 @@ type Sidecar struct {
 	*Process
 	URL    string // of its HTTP interface
 	Config string // path of the configuration file
+	State  string // directory of its state
 
 	stack  *Stack
 	binary string
+	env    []string
+	dns    string // SidecarConfig.Nameserver
 }
 
 // Build builds busylamp and returns the binary's path.
@@ -110,7 +131,7 @@ func (s *Stack) Sidecar(ctx context.Context, c SidecarConfig) (*Sidecar, error) 
 	if c.State == "" {
 		c.State = s.file("state")
 	}
-	b := &Sidecar{stack: s, binary: binary, URL: "http://" + Addr(c.Admin), Config: s.file("busylamp.yaml")}
+	b := &Sidecar{stack: s, binary: binary, env: c.Env, dns: c.Nameserver, URL: "http://" + Addr(c.Admin), Config: s.file("busylamp.yaml"), State: c.State}
 	if err := os.WriteFile(b.Config, []byte(c.yaml()), 0o600); err != nil {
 		return nil, err
 	}
@@ -123,7 +144,13 @@ func (s *Stack) Sidecar(ctx context.Context, c SidecarConfig) (*Sidecar, error) 
 // Start starts the sidecar (again, after it has ended) with its configuration.
 func (b *Sidecar) Start() (err error) {
 	// A frozen sidecar would not heed SIGTERM, and has no children.
-	b.Process, err = b.stack.start(program{name: "busylamp", path: b.binary, args: []string{"run", "-c", b.Config}, death: syscall.SIGKILL})
+	prog := program{name: "busylamp", path: b.binary, args: []string{"run", "-c", b.Config}, env: b.env, death: syscall.SIGKILL}
+	if b.dns != "" {
+		if prog, err = b.stack.underNameserver(prog, b.dns); err != nil {
+			return err
+		}
+	}
+	b.Process, err = b.stack.start(prog)
 	return err
 }
 
@@ -134,6 +161,9 @@ func (b *Sidecar) WaitReady(ctx context.Context, atMost time.Duration) error {
 		return err
 	})
 }
+
+// Readyz returns what /readyz says, and an error unless that is with a 200.
+func (b *Sidecar) Readyz(ctx context.Context) (string, error) { return b.get(ctx, "/readyz") }
 
 // get asks the HTTP interface.
 func (b *Sidecar) get(ctx context.Context, path string) (string, error) {
@@ -153,6 +183,23 @@ func (b *Sidecar) get(ctx context.Context, path string) (string, error) {
 		err = fmt.Errorf("%s: %.300s", res.Status, strings.TrimSpace(string(text)))
 	}
 	return string(text), err
+}
+
+// Resync asks for a comparison with all proxies.
+func (b *Sidecar) Resync(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, b.URL+"/api/v1/resync", nil)
+	if err != nil {
+		return err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode/100 != 2 {
+		return errors.New(res.Status)
+	}
+	return nil
 }
 
 // Metrics are Prometheus samples by name and labels, as they are written:

@@ -156,23 +156,27 @@ func (w *Watcher) State(user string) (onThePhone, known bool) {
 	return onThePhone, known
 }
 
-// onThePhone reports whether a PIDF document has the activity, either as RFC 4480 writes
-// it (an element) or as its drafts did (an element's text).
-func onThePhone(document string) bool {
+// onThePhone reports whether a PIDF document has the activity.
+func onThePhone(document string) bool { return countOnThePhone(document) > 0 }
+
+// countOnThePhone returns how often a PIDF document has the activity, once for each
+// publication that it is made of, either as RFC 4480 writes it (an element) or as its drafts
+// did (an element's text). It stops where the document is broken.
+func countOnThePhone(document string) (n int) {
 	if !strings.Contains(document, "on-the-phone") {
-		return false
+		return 0
 	}
 	d := xml.NewDecoder(strings.NewReader(document))
 	inside := 0
 	for {
 		token, err := d.Token()
 		if err != nil {
-			return false
+			return n
 		}
 		switch t := token.(type) {
 		case xml.StartElement:
 			if t.Name.Local == "on-the-phone" && inside > 0 {
-				return true
+				n++
 			}
 			if t.Name.Local == "activities" || inside > 0 {
 				inside++
@@ -181,7 +185,7 @@ func onThePhone(document string) bool {
 			inside = max(inside-1, 0)
 		case xml.CharData:
 			if inside > 0 && strings.TrimSpace(string(t)) == "on-the-phone" {
-				return true
+				n++
 			}
 		}
 	}

@@ -1,0 +1,116 @@
+package integration
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/busylamp/busylamp/integration/record"
+	"github.com/busylamp/busylamp/integration/stack"
+)
+
+// TestProxyRestartWithDialogs: the proxy, which keeps its dialogs in a database, is killed
+// under load and starts again. Who talks on is never dark. Who hangs up meanwhile is clear
+// when the BYE has come through. Calls whose phones are gone are still the proxy's, until
+// it asks the phones.
+func TestProxyRestartWithDialogs(t *testing.T) {
+	const rate, users, long, keepalive = 50, 300, 20, 30 * time.Second // the shortest that Kamailio takes
+	sc := newScene(t, stack.KamailioOptions{Dialogs: true, Defines: []string{"PROXY_KEEPALIVE=30"},
+		Settings: `modparam("dialog", "ka_timer", 1)`})
+	sc.register(t, users+2*long)
+	sc.start(t, stack.SidecarConfig{})
+	up := sc.phones.Run(sc.ctx, stack.Load{Rate: rate, For: 2 * long * time.Second / rate, Hold: -1,
+		Pair: func(i int) (string, string) { return pair(users + i) }})
+	noFailures(t, up)
+	talking, leaving := up.Calls[:long], up.Calls[long:]
+	gone, err := sc.Phones(sc.proxy.Addr, stack.Domain)
+	check(t, err)
+	check(t, gone.Register(sc.ctx, "gone2"))
+	_, err = gone.Call(sc.ctx, "gone1", "gone2")
+	check(t, err)
+
+	done := make(chan stack.LoadResult, 1)
+	go func() {
+		done <- sc.phones.Run(sc.ctx, stack.Load{Rate: rate, For: 10 * time.Second, Hold: 3 * time.Second,
+			Pair: func(i int) (string, string) { return pair(i % users) }})
+	}()
+	time.Sleep(4 * time.Second)
+	sc.proxy.Kill()
+	killed := time.Now()
+	gone.Forget()
+	lit := len(sc.recorder.Lit())
+	hung := make(chan error, len(leaving))
+	for _, c := range leaving {
+		go func() { hung <- c.Hangup(sc.ctx) }()
+	}
+	time.Sleep(2 * time.Second)
+	check(t, sc.proxy.Restart(sc.ctx))
+	restarted := time.Now()
+	kept, err := sc.proxy.Dialogs()
+	check(t, err)
+	if kept < 2*long {
+		t.Errorf("the proxy has %d dialogs after its restart, not %d: it kept none", kept, 2*long)
+	}
+	sc.register(t, users)
+	registered := time.Now()
+	for range leaving {
+		check(t, <-hung)
+	}
+	byes := time.Now()
+	check(t, sc.Wait(sc.ctx, 10*time.Second, "dark lamps of those who hung up while the proxy was down", func() error {
+		return darkened(sc.recorder, parties(leaving)...)
+	}))
+	left := time.Since(byes)
+	check(t, errors.Join(sc.sidecar.WaitReady(sc.ctx, 10*time.Second)))
+
+	res := <-done
+	for _, f := range res.Failures {
+		if f.Placed.After(registered) {
+			t.Errorf("placed %v after the restart: %v", f.Placed.Sub(restarted), f.Err)
+		}
+	}
+	check(t, sc.Wait(sc.ctx, time.Until(restarted.Add(keepalive+20*time.Second)), "dark lamps of gone1 and gone2", func() error {
+		return darkened(sc.recorder, "gone1", "gone2")
+	}))
+	cleared := time.Since(killed)
+	sc.agrees(t, 10*time.Second)
+	neverDark(t, sc.recorder, talking)
+	record.Fault(t, "proxy-killed-db", 1, "%d lit when it was killed, down %v, %d dialogs restored: %d calls talked on and never dark, %d hung up meanwhile and clear %v after their BYE went through, phones that were gone clear %v after the kill (keepalive %v); %d of %d calls failed",
+		lit, restarted.Sub(killed).Round(10*time.Millisecond), kept, len(talking), len(leaving), left.Round(10*time.Millisecond), cleared.Round(100*time.Millisecond), keepalive, len(res.Failures), res.Placed)
+	sc.hangup(t, 200)
+	sc.agrees(t, 10*time.Second)
+}
+
+// parties names everybody in some calls.
+func parties(calls []*stack.Call) (users []string) {
+	for _, c := range calls {
+		users = append(users, c.From, c.To)
+	}
+	return users
+}
+
+// TestQueueOverflows: the proxy's queue is short and drained once a second, so that it
+// overflows all the time under 100 calls/s: most events are lost. What the sidecar shows in
+// between is late, and after the load it is right.
+func TestQueueOverflows(t *testing.T) {
+	const rate, users, lasts = 100, 400, 6 * time.Second
+	sc := newScene(t, stack.KamailioOptions{Defines: []string{`BUSYLAMP_QUEUE="name=busylamp;size=100"`,
+		`BUSYLAMP_TIMER_DRAIN="name=busylamp_drain;interval=1;mode=1;"`}})
+	sc.register(t, users+talkers)
+	sc.start(t, stack.SidecarConfig{})
+	up := sc.phones.Run(sc.ctx, stack.Load{Rate: 20, For: talkers * time.Second / 20, Hold: -1,
+		Pair: func(i int) (string, string) { return pair(users + i) }})
+	noFailures(t, up)
+	sc.agrees(t, 15*time.Second)
+	res := sc.phones.Run(sc.ctx, stack.Load{Rate: rate, For: lasts, Hold: time.Second,
+		Pair: func(i int) (string, string) { return pair(i % users) }})
+	noFailures(t, res)
+	right := sc.agrees(t, 30*time.Second)
+	m, err := sc.sidecar.Metrics(sc.ctx)
+	check(t, err)
+	neverDark(t, sc.recorder, up.Calls)
+	record.Fault(t, "events-lost", evapiTotal(m, "lost"), "the proxy's queue overflowed under %d calls: of %d events %d lost and missed, all lamps right %v after the load, by %d comparisons",
+		res.Placed, 2*res.Placed, evapiTotal(m, "lost"), right.Round(10*time.Millisecond), resyncs(m))
+	sc.hangup(t, 20)
+	sc.agrees(t, 10*time.Second)
+}
