@@ -3,6 +3,8 @@ package kamailio
 import (
 	"bytes"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -73,4 +75,41 @@ func BenchmarkGuard(b *testing.B) {
 			b.ReportMetric(float64(count.Dropped.Load()), "dropped")
 		})
 	}
+}
+
+// BenchmarkDump reads a file of 10,000 dialogs, as the proxy writes it.
+func BenchmarkDump(b *testing.B) {
+	const n = 10_000
+	f, err := os.Create(filepath.Join(b.TempDir(), "dump"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	var wanted []busylamp.Listed
+	for i := range n {
+		fmt.Fprintf(f, `{"h_entry":%d,"h_id":%d,"ref":2,"call_id":"b%08x-7d1c-4c1f-9f3e-0123456789ab@192.0.2.7","from_uri":"sip:caller%d@example.com","to_uri":"sip:callee%[2]d@example.com","state":4,"start_ts":1795283578,"init_ts":1795283587,"end_ts":0,"timeout":1795305194,"lifetime":21600,"dflags":0,"sflags":0,"iflags":0,"caller":{"tag":"ft%[2]d","contact":"sip:caller%[2]d@192.0.2.7:5070","cseq":"1","route_set":"","socket":"udp:127.0.0.1:5960"},"callee":{"tag":"tt%[2]d","contact":"sip:callee%[2]d@192.0.2.8:5070","cseq":"1","route_set":"","socket":"udp:127.0.0.1:5960"},"profiles":{},"variables":{"busylamp_callee":"sip:callee%[2]d@example.com"}}`+"\n", i%4096, i, i, i)
+		wanted = append(wanted, busylamp.Listed{Dialog: busylamp.DialogID{Entry: uint32(i % 4096), ID: uint32(i)}})
+	}
+	d := &dumper{reserved: dumpMost}
+	b.Run("list", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if live, err := d.live(f); err != nil || len(live) != n {
+				b.Fatal(len(live), err)
+			}
+		}
+	})
+	b.Run("details", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			again, err := os.Open(f.Name())
+			if err != nil {
+				b.Fatal(err)
+			}
+			d.last = again
+			if err := d.details(b.Context(), wanted, func([]busylamp.CallEvent) {}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

@@ -2,12 +2,14 @@ package kamailio
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -177,11 +179,12 @@ func (d *dumper) live(f *os.File) (live []busylamp.Listed, err error) {
 	if info.Size() > d.reserved {
 		return nil, errDumpFull
 	}
-	err = eachDumped(f, func(line *dumped) error {
-		if stage := stageOf(line.State); stage != busylamp.Ended {
-			live = append(live, busylamp.Listed{Dialog: line.dialog(), Stage: stage, Lapses: lapses(line.Timeout, info.ModTime())})
+	err = eachLine(f, func(line []byte) error {
+		d, err := skim(line)
+		if stage := stageOf(d.State); err == nil && stage != busylamp.Ended {
+			live = append(live, busylamp.Listed{Dialog: d.dialog(), Stage: stage, Lapses: lapses(d.Timeout, info.ModTime())})
 		}
-		return nil
+		return err
 	})
 	return live, err
 }
@@ -205,11 +208,15 @@ func (d *dumper) details(ctx context.Context, wanted []busylamp.Listed, emit fun
 		want[w.Dialog] = true
 	}
 	var events []busylamp.CallEvent
-	err = eachDumped(d.last, func(line *dumped) error {
-		if !want[line.dialog()] {
-			return nil
+	err = eachLine(d.last, func(line []byte) error {
+		d, err := skim(line)
+		if err != nil || !want[d.dialog()] {
+			return err
 		}
-		if events = append(events, line.event(info.ModTime())); len(events) == detailBatch {
+		if d, err = read(line); err != nil {
+			return err
+		}
+		if events = append(events, d.event(info.ModTime())); len(events) == detailBatch {
 			emit(events)
 			events = nil
 		}
@@ -221,19 +228,57 @@ func (d *dumper) details(ctx context.Context, wanted []busylamp.Listed, emit fun
 	return err
 }
 
-// eachDumped calls f with every line of a dump. A line that cannot be read is an error: a
-// call that is missing in a list is taken to be over.
-func eachDumped(file *os.File, f func(*dumped) error) error {
+// eachLine calls f with every line of a dump. A line that cannot be read is an error: a call
+// that is missing in a list is taken to be over.
+func eachLine(file *os.File, f func([]byte) error) error {
 	lines := bufio.NewScanner(io.NewSectionReader(file, 0, dumpMost))
 	lines.Buffer(make([]byte, 64<<10), dumpMaxLine)
 	for n := 1; lines.Scan(); n++ {
-		var line dumped
-		if err := json.Unmarshal(latin1(lines.Bytes()), &line); err != nil {
+		if err := f(lines.Bytes()); err != nil {
 			return fmt.Errorf("line %d: %w", n, err)
-		}
-		if err := f(&line); err != nil {
-			return err
 		}
 	}
 	return lines.Err()
+}
+
+// read reads a line.
+func read(line []byte) (d dumped, err error) {
+	err = json.Unmarshal(latin1(line), &d)
+	return d, err
+}
+
+// skim reads the numbers of a line alone, where it looks as Kamailio 5.6 to 6.1 write it:
+// that takes a tenth of the time, and at an audit nothing else is wanted. (No string of a
+// caller's can look like a field: its quotes are escaped.)
+func skim(line []byte) (d dumped, err error) {
+	const first = `{"h_entry":`
+	entry, ok1 := number(line, first)
+	id, ok2 := number(line, `,"h_id":`)
+	state, ok3 := number(line, `,"state":`)
+	timeout, ok4 := number(line, `,"timeout":`)
+	if !ok1 || !ok2 || !ok3 || !ok4 || entry > math.MaxUint32 || id > math.MaxUint32 || !bytes.HasPrefix(line, []byte(first)) ||
+		!bytes.HasSuffix(line, []byte("}}")) || bytes.Count(line, []byte(`"h_entry":`)) != 1 {
+		return read(line)
+	}
+	return dumped{Entry: uint32(entry), ID: uint32(id), State: int(state), Timeout: timeout}, nil
+}
+
+// number returns the number after a field's name.
+func number(line []byte, name string) (n int64, ok bool) {
+	i := bytes.Index(line, []byte(name))
+	if i < 0 {
+		return 0, false
+	}
+	digits := line[i+len(name):]
+	end := bytes.IndexByte(digits, ',')
+	if end < 1 || end > 18 {
+		return 0, false
+	}
+	for _, c := range digits[:end] {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = 10*n + int64(c-'0')
+	}
+	return n, true
 }

@@ -198,3 +198,20 @@ func TestDumpDirectory(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// FuzzSkim: what is read in haste is what is read properly, or an error.
+func FuzzSkim(f *testing.F) {
+	f.Add([]byte(strings.TrimSpace(dumpLine(dlg{1, 2, 4, `c",\"state\":5,"`, "", "sip:a@example.com", "", "sip:b@example.com", ""}, 17))))
+	f.Add([]byte(`{"h_entry":1,"h_id":2,"state":4,"timeout":3,"h_entry":4,"variables":{}}`))
+	f.Add([]byte(`{"h_entry":99999999999999999999,"h_id":2,"state":4,"timeout":3,"variables":{}}`))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		quick, err := skim(line)
+		slow, wrong := read(line)
+		if wrong != nil {
+			return // it is not as Kamailio writes it
+		}
+		if err != nil || quick.dialog() != slow.dialog() || quick.State != slow.State || quick.Timeout != slow.Timeout {
+			t.Errorf("%q: %+v, %v; want %+v", line, quick, err, slow)
+		}
+	})
+}
