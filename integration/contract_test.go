@@ -45,6 +45,7 @@ type contract struct {
 // TestContract: the presence server of the random schedules (TestWorld) and a real one
 // answer the same requests alike, so that what the schedules prove holds for the latter.
 func TestContract(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	simulated := 0
 	for name, h := range map[string]habits{"by the RFC": {}, "strict": {least: time.Minute},
 		"like Kamailio": {forgetsBodies: true, lingers: untidy}} {

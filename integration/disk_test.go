@@ -19,6 +19,7 @@ import (
 // and a metric say that nothing is kept; when there is room again everything is, what
 // happened meanwhile included: a sidecar killed -9 then takes over all that is published.
 func TestDiskFull(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	const rate, users, long = 50, 400, 25
 	disk := smallDisk(t, "64m")
 	sc := newScene(t, stack.KamailioOptions{})
@@ -136,6 +137,7 @@ func fillDisk(t *testing.T, dir string) (free func()) {
 // it starts again. Whatever it can make of that, the lamps are right: it takes over what it
 // can read, or sets the store aside, says so and begins with what the proxy says.
 func TestDiskDamaged(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	const rounds, calls, expires = 8, 20, 10 * time.Second
 	seed := uint64(time.Now().UnixNano())
 	rng := rand.New(rand.NewPCG(seed, 0))
@@ -233,6 +235,7 @@ func setAside(t *testing.T, dir string) []string {
 // TestSecondSidecar: a second sidecar on the state of one that runs is refused with a word
 // on what to do, and the first goes on, undisturbed.
 func TestSecondSidecar(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	sc := newScene(t, stack.KamailioOptions{})
 	sc.register(t, 1)
 	sc.start(t, stack.SidecarConfig{})

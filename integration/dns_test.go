@@ -32,6 +32,7 @@ const renewal = time.Minute
 // on. The third moves: busylamp follows when it asks next. 80 s, for the answers of DNS are
 // good for a minute.
 func TestDNS(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	const rate, users, long, lasts, expires = 20, 200, 10, 75 * time.Second, 20 * time.Second
 	sc := newScene(t, stack.KamailioOptions{Shared: 256})
 	preferred, others := sc.recorder, make([]*stack.Recorder, 4)

@@ -17,6 +17,7 @@ import (
 // Each time it is found and the connection made anew, nobody stays lit or dark, and who
 // talks all the while never goes dark.
 func TestEvapi(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	sc := newEvapiScene(t)
 	for _, f := range []struct {
 		row, name string

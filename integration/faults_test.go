@@ -199,6 +199,7 @@ func newCall(t *testing.T, sc *scene) {
 // TestConnectionLost: the connection to evapi is cut while calls begin, go on and end.
 // What was missed is healed when it is back, and who talks all the while never goes dark.
 func TestConnectionLost(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	const calls, cut = 50, 5 * time.Second
 	sc := newScene(t, stack.KamailioOptions{})
 	sc.register(t, 2*calls)

@@ -82,6 +82,7 @@ const granted = 5 * time.Second
 // user lives for longer than that. Where the store knows all, there is none, and what the
 // call's end leaves behind is removed.
 func TestSidecarKilledAtEveryStep(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	sc := newScene(t, stack.KamailioOptions{Defines: []string{"BUSYLAMP_EARLY"},
 		Settings: fmt.Sprintf("modparam(\"evapi\", \"max_clients\", %d)", 2*len(moments))})
 	victims := make([]*victim, len(moments))

@@ -54,6 +54,7 @@ func call(t *testing.T, p *stack.Phones, from, to string) *stack.Call {
 // TestSeveralProxies: users with calls at two proxies are busy while any is up, and clear
 // after the last, wherever it was; also when one of the proxies is killed meanwhile.
 func TestSeveralProxies(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	const users = 20
 	sc := newTwoProxies(t)
 	name := func(what string, i int) string { return fmt.Sprint(what, i) }

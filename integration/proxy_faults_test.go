@@ -14,6 +14,7 @@ import (
 // when the BYE has come through. Calls whose phones are gone are still the proxy's, until
 // it asks the phones.
 func TestProxyRestartWithDialogs(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	const rate, users, long, keepalive = 50, 300, 20, 30 * time.Second // the shortest that Kamailio takes
 	sc := newScene(t, stack.KamailioOptions{Dialogs: true, Defines: []string{"PROXY_KEEPALIVE=30"},
 		Settings: `modparam("dialog", "ka_timer", 1)`})
@@ -93,6 +94,7 @@ func parties(calls []*stack.Call) (users []string) {
 // overflows all the time under 100 calls/s: most events are lost. What the sidecar shows in
 // between is late, and after the load it is right.
 func TestQueueOverflows(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	const rate, users, lasts = 100, 400, 6 * time.Second
 	sc := newScene(t, stack.KamailioOptions{Defines: []string{`BUSYLAMP_QUEUE="name=busylamp;size=100"`,
 		`BUSYLAMP_TIMER_DRAIN="name=busylamp_drain;interval=1;mode=1;"`}})

@@ -13,6 +13,7 @@ import (
 // that keeps publications in tables, and with one that has memory alone, which forgets a
 // body that a refresh does not repeat.
 func TestLongCallManyRefreshes(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	for name, tables := range map[string]bool{"tables": true, "memory": false} {
 		t.Run(name, func(t *testing.T) { longCall(t, tables) })
 	}

@@ -73,6 +73,7 @@ var serverFaults = []serverFault{
 // has expired, everybody has one publication, and after the last call nobody any. Some 30 s
 // each, and 80 for the dead one; two at a time.
 func TestServerFaults(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	for _, f := range serverFaults {
 		if f.row == "server-down" && record.Soak() {
 			f.lasts, f.expires = 10*time.Minute, 12*time.Minute

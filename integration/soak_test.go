@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -13,11 +14,15 @@ import (
 // TestSoak: 300 calls/s for a minute (an hour in make soak), beside calls that are held and
 // refreshed all the while. Memory and goroutines are in the last third what they were in
 // the first, no call fails, and the real presence server shows the truth at the end.
+// BUSYLAMP_SOAK_TIME=20m makes the hour another time.
 func TestSoak(t *testing.T) {
 	const rate, users, long, expires = 300, 3000, 100, 30 * time.Second
 	lasts, warm, every := time.Minute, 15*time.Second, 250*time.Millisecond
 	if record.Soak() {
 		lasts, warm, every = time.Hour, 5*time.Minute, 2*time.Second
+		if d, err := time.ParseDuration(os.Getenv("BUSYLAMP_SOAK_TIME")); err == nil {
+			lasts = d
+		}
 	}
 	sc := newScene(t, stack.KamailioOptions{Shared: 256, Settings: shortWait})
 	sc.register(t, users+long)

@@ -274,8 +274,7 @@ func TestSequence500Tag(t *testing.T) {
 	s.claim(busylamp.Busy)
 	s.expect("modify t1 600")
 	for i := range 2 {
-		d := 500 * time.Millisecond << i
-		s.within(fmt.Sprint("retry ", i), s.next(time.Minute), d*3/4, d*5/4+100*time.Millisecond)
+		s.within(fmt.Sprint("retry ", i), s.next(time.Minute), 375*time.Millisecond, 725*time.Millisecond)
 		s.expect("modify t1 600")
 	}
 	s.within("fresh one", s.next(time.Minute), 375*time.Millisecond, 725*time.Millisecond)

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"strconv"
+	"sync"
 )
 
 // Ports are taken from below the range from which the kernel serves outgoing
@@ -14,11 +15,18 @@ const (
 	lastPort  = 32000
 )
 
+// given are the ports that were handed out. None is handed out twice: a part that is down for
+// a moment finds its own again, though others start meanwhile.
+var given sync.Map
+
 // FreePort returns a port of 127.0.0.1 that is free for UDP and TCP alike.
 func FreePort() (int, error) {
 	var err error
 	for range 100 {
 		port := firstPort + rand.N(lastPort-firstPort)
+		if _, taken := given.LoadOrStore(port, true); taken {
+			continue
+		}
 		if err = CheckPort(port); err == nil {
 			return port, nil
 		}
