@@ -21,7 +21,8 @@ test: deps build ## everything: unit, real Kamailio, real calls (never skips)
 	@rm -rf $(RECORD)/test.jsonl && mkdir -p $(RECORD)
 	CGO_ENABLED=1 BUSYLAMP_E2E=1 BUSYLAMP_RECORD=$(RECORD)/test.jsonl go test -count=1 -race -timeout 20m $$(go list ./... | grep -v /integration)
 	BUSYLAMP_E2E=1 BUSYLAMP_RECORD=$(RECORD)/test.jsonl go test -count=1 -p 1 -parallel 3 -v -timeout 40m ./integration/...
-	go run ./integration/reliability check $(RECORD)/test.jsonl
+	@mv $(RECORD)/test.jsonl $(RECORD)/passed.jsonl
+	go run ./integration/reliability check $(RECORD)/passed.jsonl
 
 soak: deps build ## the long variants of the tests of faults: two hours
 	@rm -rf $(RECORD)/soak.jsonl && mkdir -p $(RECORD)
@@ -29,9 +30,10 @@ soak: deps build ## the long variants of the tests of faults: two hours
 	BUSYLAMP_SOAK=1 BUSYLAMP_RECORD=$(RECORD)/soak.jsonl go test -count=1 -v -run '^TestFlippedEverywhere$$' -timeout 2h ./adapters/store
 	BUSYLAMP_SOAK=1 BUSYLAMP_E2E=1 BUSYLAMP_RECORD=$(RECORD)/soak.jsonl go test -count=1 -v -timeout 4h \
 	  -run '^(TestSidecarKilled|TestSoak|TestServerFaults)$$/^server-down$$' ./integration
+	@mv $(RECORD)/soak.jsonl $(RECORD)/soaked.jsonl
 
 reliability: ## write integration/RELIABILITY.md of what the last make test and make soak have recorded
-	go run ./integration/reliability update $(wildcard $(RECORD)/*.jsonl)
+	go run ./integration/reliability update $(wildcard $(RECORD)/passed.jsonl $(RECORD)/soaked.jsonl)
 
 lint: ## golangci-lint, with the rule on imports
 	test -z "$$(gofmt -l .)"

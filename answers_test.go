@@ -49,6 +49,9 @@ func TestBareServerTakesNoRemoval(t *testing.T) {
 	s.settled(s.expect(Initial, ""), ok("", 600*time.Second))
 	s.busy(false)
 	s.settled(s.expect(Remove, ""), Outcome{Result: Refused, Code: 400})
+	if st := s.e.Stats(); st.People != 0 || st.Publishers[0].Refused != 0 {
+		t.Errorf("%d people are kept, %d refused", st.People, st.Publishers[0].Refused)
+	}
 	s.busy(true)
 	s.settled(s.expect(Initial, ""), ok("", 600*time.Second))
 	s.busy(false)

@@ -94,6 +94,15 @@ func (c *call) lapsesIn(d, now time.Duration) {
 	}
 }
 
+// confirm notes that the proxy has the call. If it does not say for how long, and its word of
+// before is past, that was extended.
+func (c *call) confirm(lapses, now time.Duration) {
+	if c.lapses <= now {
+		c.lapses = 0
+	}
+	c.lapsesIn(lapses, now)
+}
+
 // endCall ends a dialog, known or not, and buries it.
 func (e *Engine) endCall(p *proxy, id DialogID, what string) {
 	if dropped := p.tombs.add(id, e.now); dropped {

@@ -362,7 +362,7 @@ func (e *Engine) send(p *publication) {
 	p.outstanding, p.sentAt = k, e.now
 	e.asked(p.publisher)
 	p.publisher.rate.take()
-	p.dirty = p.dirty || k == Modify || k == Remove // the next life must not trust the state
+	p.dirty = p.dirty || k == Modify || k == Remove && p.former == "" // the next life must not trust the state
 	e.keep(p)
 	e.out.Publish = append(e.out.Publish, PublishWork{Publisher: p.publisher.index, Request: p.request(e, k)})
 }

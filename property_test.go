@@ -22,7 +22,7 @@ func TestWorld(t *testing.T) {
 	did := map[string]int{}
 	schedules := 0
 	rapid.Check(t, func(t *rapid.T) {
-		w := newWorld(t, rapid.IntRange(1, 2).Draw(t, "proxies"), rapid.IntRange(1, 2).Draw(t, "publishers"), rapid.Bool().Draw(t, "early"), rapid.Bool().Draw(t, "sentinel"))
+		w := newWorld(t, drawWorld(t))
 		for _, p := range w.proxies {
 			w.connect(p)
 		}
@@ -55,6 +55,11 @@ func (w *world) actions(did map[string]int) map[string]func(*rapid.T) {
 			from := rapid.IntRange(0, users-1).Draw(t, "from")
 			to := rapid.IntRange(0, users-1).Draw(t, "to")
 			p.calls[id] = simCall{serial: w.serial, stage: Early, caller: user(from), callee: user(to)}
+			if rapid.Bool().Draw(t, "times out") {
+				c := p.calls[id]
+				c.until = w.now + minutes(t)
+				p.calls[id] = c
+			}
 			if w.cfg.Early {
 				p.raise(id, Early)
 			}
@@ -71,13 +76,18 @@ func (w *world) actions(did map[string]int) map[string]func(*rapid.T) {
 		"bye": func(t *rapid.T) {
 			p := w.pickProxy(t)
 			if id, ok := p.pickCall(t); ok {
-				confirmed := p.calls[id].stage == Confirmed
-				delete(p.calls, id)
-				if confirmed || w.cfg.Early {
-					p.raise(id, Ended)
-				}
+				w.bye(p, id)
 			}
 		},
+		"extend": func(t *rapid.T) {
+			p := w.pickProxy(t)
+			if id, ok := p.pickCall(t); ok {
+				c := p.calls[id]
+				c.until = w.now + minutes(t)
+				p.calls[id] = c
+			}
+		},
+		"away":   func(t *rapid.T) { w.storm(time.Duration(rapid.IntRange(30, 150).Draw(t, "s"))*time.Second, healthy) },
 		"invert": func(t *rapid.T) { w.pickProxy(t).invert() },
 		"deliver": func(t *rapid.T) {
 			p := w.pickProxy(t)
@@ -143,6 +153,10 @@ func (w *world) actions(did map[string]int) map[string]func(*rapid.T) {
 	return acts
 }
 
+func minutes(t *rapid.T) time.Duration {
+	return time.Duration(rapid.IntRange(1, 10).Draw(t, "minutes")) * time.Minute
+}
+
 func (w *world) serve(how weather) func(*rapid.T) {
 	return func(t *rapid.T) {
 		if n := len(w.requests); n > 0 {
@@ -157,7 +171,7 @@ func TestAnyOrderSameResult(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var events []CallEvent
 		up := map[Presentity]int{}
-		w := newWorld(t, 1, 1, false, true)
+		w := newWorld(t, worldConfig{proxies: 1, publishers: 1, sentinel: true, hold: time.Hour})
 		p := w.proxies[0]
 		for i := range rapid.IntRange(1, 6).Draw(t, "calls") {
 			id := DialogID{Entry: 7, ID: uint32(i)}

@@ -142,6 +142,9 @@ func (p *publication) settle(e *Engine, r Request, o Outcome) {
 		return
 	}
 	p.lastCode, p.lastReason = int16(o.Code), o.Reason
+	if p.untagged(e, r, o) {
+		return
+	}
 	p.refuse(o.Result == Refused)
 	if o.Result != Unavailable {
 		p.turnedAway = 0
@@ -165,10 +168,6 @@ func (p *publication) settle(e *Engine, r Request, o Outcome) {
 		}
 		p.retry(e, failedFirst, failedMost, o)
 	case Refused:
-		if r.Kind == Remove && r.Tag == "" && o.Code == 400 {
-			p.nothing() // a server that gives no tag, and takes no removal without one: it lapses there
-			return
-		}
 		p.unsure = true
 		p.retry(e, refusedFirst, refusedMost, o)
 		p.hurry(e)
@@ -182,6 +181,21 @@ func (p *publication) settle(e *Engine, r Request, o Outcome) {
 		}
 		p.retry(e, failedFirst, most, o)
 	}
+}
+
+// untagged takes the end of a publication at a server that gives no tags: it takes no removal
+// without one (400), so that what it has lapses there, or has nothing any more (412).
+func (p *publication) untagged(e *Engine, r Request, o Outcome) bool {
+	if r.Kind != Remove || r.Tag != "" || o.Code != 400 && o.Result != Gone {
+		return false
+	}
+	p.refuse(false)
+	p.attempts, p.notBefore, p.turnedAway = 0, 0, 0
+	p.nothing()
+	if o.Code == 400 {
+		e.trouble(p.publisher, "400 to a removal", "the server gives no entity-tags and takes no removal without one; what it has lapses by itself", string(r.Presentity))
+	}
+	return true
 }
 
 // unavailable takes an outcome that says more of the server than of the presentity. The
@@ -220,9 +234,9 @@ func (p *publication) retry(e *Engine, first, most time.Duration, o Outcome) {
 
 // doubtTag counts the failures with the tag, and tells whether to try again at once: until it
 // is suspect, and then without it, so that the doubt is settled well within the 30 s of I8
-// however long the server was away before. If that fails as well, it may not have been the tag, and the
-// two take turns. Removals go on with the tag: were the server at fault, nobody else would
-// end what it has.
+// however long the server was away before. If that fails as well, it may not have been the
+// tag, and the two take turns. Removals go on with the tag: were the server at fault, nobody
+// else would end what it has.
 func (p *publication) doubtTag(r Request) bool {
 	if r.Tag == "" {
 		p.tagFailures = min(p.tagFailures, tagDoubted-1)

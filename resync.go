@@ -22,12 +22,13 @@ type resync struct {
 	rest    time.Duration // when to ask next at the soonest
 	tries   int
 
-	done    time.Duration // when the last one ended well, 0: none yet
-	first   bool          // no list of this life of the proxy has come yet
-	healed  int           // differences that this one found
-	lapseAt time.Duration // when to look for calls that have lapsed
-	inStep  bool          // no resync is needed or under way since then
-	doubtAt time.Duration // since when it is not in step
+	done     time.Duration // when the last one ended well, 0: none yet
+	unlisted bool          // no list of this life of the proxy has come yet
+	counted  bool          // the differences of a list whose details failed have been
+	healed   int           // differences that this one found
+	lapseAt  time.Duration // when to look for calls that have lapsed
+	inStep   bool          // no resync is needed or under way since then
+	doubtAt  time.Duration // since when it is not in step
 }
 
 // resyncTimeout bounds one resync. It is below tombAge, so that no list outlives a
@@ -52,6 +53,9 @@ var driftNotes = [driftKinds]string{"the end of a call was lost", "the start of 
 
 // maxDriftNotes bounds what one resync tells: after a long cut there is much of it.
 const maxDriftNotes = 16
+
+// failedAudits on end put a proxy out of step, though nothing is known to be lost.
+const failedAudits = 3
 
 // auditing is why a resync is made that nothing asks for.
 const auditing = "audit"
@@ -101,11 +105,12 @@ func (e *Engine) listed(p *proxy, id uint64, l Listing) {
 			e.drift(p, DriftStage, d.Dialog, c.callID)
 		default:
 			c.listed = id
-			c.lapsesIn(d.Lapses, e.now)
+			c.confirm(d.Lapses, e.now)
 			continue
 		}
 		work.Wanted = append(work.Wanted, d)
 	}
+	r.counted = true // the next try finds them again
 	e.out.Details = append(e.out.Details, work)
 }
 
@@ -134,10 +139,12 @@ func (e *Engine) resynced(p *proxy, id uint64) {
 		e.note(false, "the proxy answers again", "proxy", p.name, "")
 	}
 	if r.healed > maxDriftNotes {
-		e.note(r.cause == auditing, "drift healed; not each one is told", "proxy", p.name, fmt.Sprintf("%d differences after: %s", r.healed, r.cause))
+		e.note(false, "drift healed; not each one is told", "proxy", p.name, fmt.Sprintf("%d differences after: %s", r.healed, r.cause))
 	}
-	r.running, r.first, r.tries, r.done = false, false, 0, max(e.now, 1)
-	r.inStep = !r.wanted
+	r.running, r.unlisted, r.counted, r.tries, r.done = false, false, false, 0, max(e.now, 1)
+	if r.inStep = !r.wanted; r.wanted {
+		r.doubtAt = r.began // what was true when the list was asked for is known
+	}
 	// A proxy that takes long is audited seldom, and one that loses events all the time is
 	// not asked all the time: as long as it took, so long it is left alone.
 	took := e.now - r.began
@@ -182,9 +189,9 @@ func (r *resync) fallOut(now time.Duration) {
 	}
 }
 
-// A proxy that cannot be asked for longer than lapseDoubt still ends its calls by itself
-// when they time out (Kamailio's dialog timeout): those are released then, after a moment
-// of grace, and the rest after Config.Hold.
+// A proxy that is away for longer than lapseDoubt still ends its calls by itself when they
+// time out (Kamailio's dialog timeout): those are released then, after a moment of grace. (One
+// that is connected says so itself.) The rest is released after Config.Hold.
 const (
 	lapseDoubt = time.Minute
 	lapseGrace = 30 * time.Second
@@ -197,10 +204,11 @@ func (e *Engine) tickDoubt(p *proxy) {
 	if r.inStep || e.now-r.doubtAt < min(lapseDoubt, e.cfg.Hold) {
 		return
 	}
-	if since := r.doubtAt; e.now-since >= e.cfg.Hold {
-		r.doubtAt = e.now
+	switch since := r.doubtAt; {
+	case e.now-since >= e.cfg.Hold:
+		r.doubtAt = e.now // of those that began since
 		e.forget(p, "the proxy could not be asked about them for too long", func(c *call) bool { return c.since <= since })
-	} else if e.now >= r.lapseAt {
+	case !p.connected && e.now >= r.lapseAt:
 		r.lapseAt = e.now + lapseEvery
 		e.forget(p, "they have timed out, and the proxy cannot be asked about them",
 			func(c *call) bool { return c.lapses != 0 && c.lapses+lapseGrace <= e.now })
@@ -220,7 +228,8 @@ func (e *Engine) forget(p *proxy, why string, over func(*call) bool) {
 		return true
 	})
 	for id, c := range p.calls {
-		if over(c) {
+		confirmed := p.resync.running && c.listed == p.resync.id // by the list whose details are awaited
+		if over(c) && !confirmed {
 			n++
 			delete(p.calls, id)
 			e.release(p, c, "proxy not heard for too long")
@@ -235,13 +244,12 @@ func (e *Engine) forget(p *proxy, why string, over func(*call) bool) {
 // What the first list of a proxy's life brings is news and no drift.
 func (e *Engine) drift(p *proxy, kind Drift, id DialogID, callID string) {
 	r := &p.resync
-	if r.first {
+	if r.unlisted || r.counted && kind != DriftAbsent {
 		return
 	}
 	e.stats.Drift[kind]++
 	if r.healed++; r.healed <= maxDriftNotes {
-		// What an audit finds was lost without a sign of it.
-		e.note(r.cause == auditing, "drift healed: "+driftNotes[kind], "proxy", p.name,
+		e.note(false, "drift healed: "+driftNotes[kind], "proxy", p.name,
 			reason{what: "after: " + r.cause, proxy: p.name, dialog: id, callID: callID}.String())
 	}
 }
@@ -254,5 +262,5 @@ func (p *proxy) newLife(epoch string) {
 	p.calls = make(map[DialogID]*call)
 	p.tombs = tombstones{}
 	p.epoch = epoch
-	p.resync.first = true
+	p.resync.unlisted = true
 }

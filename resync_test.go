@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/busylamp/busylamp/integration/record"
 )
 
 // list answers the engine's question for a proxy's list.
@@ -129,6 +131,7 @@ func TestHold(t *testing.T) {
 	s.wantLit("1", "held")
 	s.pass(2 * time.Minute)
 	s.wantLit("", "released")
+	record.Fault(t, "proxy-unreachable", 1, "its call kept for 59 minutes, and released after an hour (simulated)")
 }
 
 // The proxy itself gives a call up when it times out. While it cannot be asked, that is
@@ -169,8 +172,91 @@ func TestLapsedButInStep(t *testing.T) {
 	s.pass(4 * time.Minute)
 	s.wantLit("1", "in step")
 	s.e.Doubt(0, "events lost")
-	s.pass(10 * time.Second)
-	s.wantLit("1", "a resync is under way")
+	s.pass(3 * time.Minute)
+	s.wantLit("1", "connected, and the resync takes long")
+}
+
+// A list that says nothing of time-outs, but has a call whose time-out is past, says that it
+// was extended (session timers): the word of before counts no more.
+func TestLapseIsExtended(t *testing.T) {
+	s := newScript(t)
+	s.e.Connected(0, "1")
+	s.list("1")
+	s.e.Calls(0, []CallEvent{{Dialog: DialogID{1, 1}, Stage: Confirmed, Caller: user(1), Lapses: time.Minute}})
+	s.pass(7 * time.Minute)
+	s.list("1", 1)
+	s.e.Disconnected(0)
+	s.pass(10 * time.Minute)
+	s.wantLit("1", "away, and nobody knows when the call times out")
+}
+
+// A proxy whose events are doubted again while each list is made is never in step. It does
+// answer all the while, and nobody is released.
+func TestDoubtedButListed(t *testing.T) {
+	s := newScript(t)
+	s.e.Connected(0, "1")
+	s.list("1")
+	s.start(1)
+	for range 100 {
+		s.e.Doubt(0, "events lost")
+		s.pass(time.Minute)
+		s.e.Doubt(0, "events lost")
+		s.list("1", 1)
+	}
+	s.wantLit("1", "after 100 minutes")
+}
+
+// A list has confirmed a call, and its details are awaited, when the call's time in doubt is
+// over: it is not released.
+func TestHoldEndsDuringResync(t *testing.T) {
+	s := newScript(t)
+	s.e.Connected(0, "1")
+	s.list("1")
+	s.start(1)
+	s.e.Disconnected(0)
+	s.pass(time.Hour - 5*time.Second)
+	s.e.Connected(0, "1")
+	s.collect()
+	ask := s.lists[0]
+	s.e.Listed(0, ask.ID, Listing{Epoch: "1", Live: []Listed{{Dialog: DialogID{1, 1}, Stage: Confirmed}}})
+	s.pass(20 * time.Second)
+	s.e.Resynced(0, ask.ID)
+	s.wantLit("1", "confirmed")
+}
+
+// Failing details are counted as drift once, not at every try; and audits that fail on end
+// put a proxy out of step.
+func TestFailingResyncs(t *testing.T) {
+	s := newScript(t)
+	s.e.Connected(0, "1")
+	s.list("1")
+	s.e.Doubt(0, "events lost")
+	for range 5 {
+		s.pass(20 * time.Second)
+		ask := s.lists[0]
+		s.lists = nil
+		s.e.Listed(0, ask.ID, Listing{Epoch: "1", Live: []Listed{{Dialog: DialogID{1, 1}, Stage: Confirmed}}})
+		s.e.ResyncFailed(0, ask.ID, "no details")
+	}
+	if n := s.e.Stats().Drift[DriftUnseen]; n != 1 {
+		t.Errorf("drift counted %d times", n)
+	}
+	s.pass(20 * time.Second)
+	s.list("1", 1)
+	if !s.e.ProxyStatuses()[0].InStep {
+		t.Error("not in step after a resync")
+	}
+	for i := 0; i < failedAudits; {
+		s.pass(time.Minute)
+		for _, ask := range s.lists {
+			i++
+			s.e.ResyncFailed(0, ask.ID, "no answer")
+		}
+		s.lists = nil
+	}
+	if s.e.ProxyStatuses()[0].InStep {
+		t.Errorf("in step after %d failed audits", failedAudits)
+	}
 }
 
 // Who was released for want of an answer is lit again if the proxy comes back with the call.

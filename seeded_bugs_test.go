@@ -114,4 +114,10 @@ var seededBugs = []seededBug{
 	{"what was taken over is let go before the proxies are compared", "takeover.go",
 		`if p.resync.done == 0 {`,
 		`if p.resync.done < 0 {`},
+	{"calls in step are released after a while", "resync.go",
+		`if r.inStep || e.now-r.doubtAt`,
+		`if e.now-r.doubtAt`},
+	{"calls that began during a doubt are released with it", "resync.go",
+		`return c.since <= since`,
+		`return true`},
 }

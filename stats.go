@@ -68,7 +68,7 @@ func (p *publisher) snapshot() PublisherStats {
 type ProxyStatus struct {
 	Name      string
 	Connected bool
-	InStep    bool // connected, and its list agreed with ours since the last doubt
+	InStep    bool // connected, its list agreed with ours since the last doubt, and audits do not fail
 	Calls     int
 	Resync    string // what the last resync was for
 }
@@ -77,7 +77,7 @@ type ProxyStatus struct {
 func (e *Engine) ProxyStatuses() []ProxyStatus {
 	out := make([]ProxyStatus, len(e.proxies))
 	for i, p := range e.proxies {
-		out[i] = ProxyStatus{Name: p.name, Connected: p.connected, InStep: p.connected && p.resync.inStep,
+		out[i] = ProxyStatus{Name: p.name, Connected: p.connected, InStep: p.connected && p.resync.inStep && p.resync.tries < failedAudits,
 			Calls: len(p.calls) + len(p.former), Resync: p.resync.cause}
 	}
 	return out

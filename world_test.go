@@ -21,12 +21,14 @@ type world struct {
 	now       time.Duration
 	proxies   []*simProxy
 	servers   []*simServer
-	serial    int            // of calls
-	known     map[int]bool   // serial numbers of calls whose start the engine has had
-	lists     []simList      // resyncs under way
-	details   []simDetail    // their second half
-	requests  []PublishWork  // outstanding
-	busyAt    map[string]int // outstanding by publisher and presentity: at most one
+	serial    int                   // of calls
+	known     map[int]time.Duration // when the engine had the start of a call, by its serial number
+	dumps     bool                  // lists say when calls time out
+	began     time.Duration         // the sidecar's life
+	lists     []simList             // resyncs under way
+	details   []simDetail           // their second half
+	requests  []PublishWork         // outstanding
+	busyAt    map[string]int        // outstanding by publisher and presentity: at most one
 	stored    map[string]Record
 	held      map[Presentity]bool // lit when the last life ended
 	uncertain []StoreOp           // the last changes, which a kill may cut off
@@ -41,16 +43,22 @@ type simProxy struct {
 	calls  map[DialogID]simCall
 
 	connected bool
-	lost      bool        // an event was lost and the engine not yet told
-	writeOff  uint32      // numbers up to it were written off when that was noticed
-	wire      []CallEvent // raised, not delivered
-	delivered []CallEvent // may come again
+	told      int           // the epoch that the engine was told
+	askedAt   time.Duration // when the engine last asked for a list
+	listedAt  time.Duration // when it asked for the last one that it got
+	lost      bool          // an event was lost and the engine not yet told
+	writeOff  uint32        // numbers up to it were written off when that was noticed
+	wire      []CallEvent   // raised, not delivered
+	delivered []CallEvent   // may come again
+	agedAt    time.Duration
 }
 
 type simCall struct {
 	serial         int // never used twice
 	stage          Stage
 	caller, callee string
+	until          time.Duration // when the proxy gives it up; 0: never
+	told           time.Duration // as the engine knows it
 }
 
 type simList struct {
@@ -60,6 +68,7 @@ type simList struct {
 
 type simDetail struct {
 	work   DetailWork
+	epoch  int         // that the engine was told when the list came
 	events []CallEvent // read from the proxy, not yet delivered
 	read   int         // of work.Wanted
 }
@@ -77,15 +86,34 @@ func (testDirectory) Presentity(uri string) (Presentity, error) {
 
 func (testDirectory) DisplayName(Presentity) string { return "" }
 
-func newWorld(t *rapid.T, proxies, publishers int, early, sentinel bool) *world {
-	w := &world{t: t, known: map[int]bool{}, busyAt: map[string]int{}, stored: map[string]Record{}}
-	cfg := Config{Directory: testDirectory{}, Seed: 1, Early: early, Durable: true}
-	for i := range proxies {
+// worldConfig is what one world differs in from another.
+type worldConfig struct {
+	proxies, publishers    int
+	early, sentinel, dumps bool
+	hold                   time.Duration
+}
+
+func drawWorld(t *rapid.T) worldConfig {
+	return worldConfig{
+		proxies:    rapid.IntRange(1, 2).Draw(t, "proxies"),
+		publishers: rapid.IntRange(1, 2).Draw(t, "publishers"),
+		early:      rapid.Bool().Draw(t, "early"),
+		sentinel:   rapid.Bool().Draw(t, "sentinel"),
+		dumps:      rapid.Bool().Draw(t, "dumps"),
+		hold:       rapid.SampledFrom([]time.Duration{2 * time.Minute, time.Hour}).Draw(t, "hold"),
+	}
+}
+
+func newWorld(t *rapid.T, c worldConfig) *world {
+	w := &world{t: t, known: map[int]time.Duration{}, busyAt: map[string]int{}, stored: map[string]Record{}}
+	w.dumps = c.dumps
+	cfg := Config{Directory: testDirectory{}, Seed: 1, Early: c.early, Durable: true, Hold: c.hold}
+	for i := range c.proxies {
 		cfg.Proxies = append(cfg.Proxies, fmt.Sprint("p", i+1))
 		w.proxies = append(w.proxies, &simProxy{index: i, calls: map[DialogID]simCall{}})
 	}
-	for i := range publishers {
-		cfg.Publishers = append(cfg.Publishers, PublisherConfig{Name: fmt.Sprint("s", i), Max: 4, NoSentinel: !sentinel})
+	for i := range c.publishers {
+		cfg.Publishers = append(cfg.Publishers, PublisherConfig{Name: fmt.Sprint("s", i), Max: 4, NoSentinel: !c.sentinel})
 		w.servers = append(w.servers, &simServer{entries: map[Presentity]map[string]simEntry{}})
 	}
 	w.cfg = cfg
@@ -118,10 +146,10 @@ func (w *world) reborn(taken func() bool) {
 
 // nextLife begins the sidecar's next life. Events on their way to the last one are gone.
 func (w *world) nextLife(records []Record) {
-	w.known, w.lists, w.details = map[int]bool{}, nil, nil
+	w.known, w.lists, w.details, w.began = map[int]time.Duration{}, nil, nil, w.now
 	w.held = map[Presentity]bool{}
 	for _, r := range records {
-		if !r.Clear {
+		if !r.Clear && r.Expires > w.now {
 			w.held[r.Presentity] = true
 		}
 	}
@@ -211,10 +239,11 @@ func (w *world) settle() {
 		w.requests = append(w.requests, p)
 	}
 	for _, l := range work.Lists {
+		w.proxies[l.Proxy].askedAt = w.now
 		w.lists = append(w.lists, simList{work: l})
 	}
 	for _, d := range work.Details {
-		w.details = append(w.details, simDetail{work: d})
+		w.details = append(w.details, simDetail{work: d, epoch: w.proxies[d.Proxy].told})
 	}
 	w.checkNeverCleared()
 }
@@ -236,24 +265,99 @@ func checkRequest(t *rapid.T, r Request) {
 	}
 }
 
-// checkNeverCleared is I2: nobody is free while a call of theirs is up that we know of.
+// checkNeverCleared is I2: nobody is free while a call of theirs is up that we know of,
+// unless its proxy could not be asked for too long.
 func (w *world) checkNeverCleared() {
-	if slices.ContainsFunc(w.e.proxies, func(p *proxy) bool { return p.resync.done == 0 }) {
+	if w.now-w.began < w.cfg.Hold && slices.ContainsFunc(w.e.proxies, func(p *proxy) bool { return p.resync.done == 0 }) {
 		for who := range w.held {
 			if v, _ := w.e.View(who); !v.State.Published() {
 				w.t.Fatalf("I2: %s, lit when the last life ended, is %s before every proxy was compared", who, v.State)
 			}
 		}
 	}
-	for id, c := range w.calls() {
-		if !w.known[c.serial] || c.stage != Confirmed {
-			continue
-		}
-		for _, uri := range []string{c.caller, c.callee} {
-			if v, _ := w.e.View(Presentity(uri)); v.State != OnThePhone {
-				w.t.Fatalf("I2: %s is %s while call %s is up", uri, v.State, id)
+	for _, p := range w.proxies {
+		for id, c := range p.calls {
+			since, known := w.known[c.serial]
+			if !known || c.stage != Confirmed {
+				continue
+			}
+			for _, uri := range []string{c.caller, c.callee} {
+				if v, _ := w.e.View(Presentity(uri)); v.State == OnThePhone {
+					continue
+				} else if !w.released(p, c, since) {
+					w.t.Fatalf("I2: %s is %s while call %s is up", uri, v.State, id)
+				}
+				delete(w.known, c.serial)
 			}
 		}
+	}
+}
+
+// released tells whether a call may have been released for want of an answer.
+func (w *world) released(p *simProxy, c simCall, since time.Duration) bool {
+	doubt := w.now - p.listedAt
+	return doubt >= w.cfg.Hold && w.now-since >= w.cfg.Hold ||
+		!p.connected && doubt >= lapseDoubt && c.told != 0 && c.told+lapseGrace <= w.now
+}
+
+// tell notes what the engine was told of a call's time-out.
+func (p *simProxy) tell(id DialogID, lapses, now time.Duration) {
+	c, up := p.calls[id]
+	if !up {
+		return
+	}
+	if c.told <= now {
+		c.told = 0
+	}
+	if lapses > 0 {
+		c.told = now + lapses
+	}
+	p.calls[id] = c
+}
+
+// giveUp ends resyncs that take too long, as the loop does.
+func (w *world) giveUp() {
+	late := func(proxy int) bool { return w.now-w.proxies[proxy].askedAt > listTime }
+	for len(w.lists) > 0 && late(w.lists[0].work.Proxy) || len(w.lists) == 0 && len(w.details) > 0 && late(w.details[0].work.Proxy) {
+		w.stepResync(true)
+		w.settle()
+	}
+}
+
+// maxWay is how long an event is on its way at most: well below tombAge.
+const maxWay = time.Minute
+
+// age has events arrive that have been on their way for long, and those never come again.
+func (w *world) age() {
+	for _, p := range w.proxies {
+		if w.now-p.agedAt < maxWay/2 {
+			continue
+		}
+		p.agedAt = w.now
+		for len(p.wire) > 0 {
+			w.deliver(p, 0)
+		}
+		p.delivered = nil
+	}
+}
+
+// timeOut ends the calls that have come to their end at their proxy.
+func (w *world) timeOut() {
+	for _, p := range w.proxies {
+		for id, c := range p.calls {
+			if c.until != 0 && c.until <= w.now {
+				w.bye(p, id)
+			}
+		}
+	}
+}
+
+// bye ends a call.
+func (w *world) bye(p *simProxy, id DialogID) {
+	confirmed := p.calls[id].stage == Confirmed
+	delete(p.calls, id)
+	if confirmed || w.cfg.Early {
+		p.raise(id, Ended)
 	}
 }
 
@@ -324,7 +428,9 @@ func (w *world) deliver(p *simProxy, i int) {
 
 func (w *world) apply(p *simProxy, ev CallEvent) {
 	if c, ok := p.calls[ev.Dialog]; ok && ev.Stage == Confirmed && ev.CallID == fmt.Sprint("call", c.serial) {
-		w.known[c.serial] = true
+		if _, known := w.known[c.serial]; !known {
+			w.known[c.serial] = w.now
+		}
 	}
 	w.e.Calls(p.index, []CallEvent{ev})
 	if ev.Seq <= p.writeOff {
@@ -350,7 +456,7 @@ func (w *world) notice(p *simProxy) {
 }
 
 func (w *world) connect(p *simProxy) {
-	p.connected, p.writeOff = true, 0
+	p.connected, p.writeOff, p.told = true, 0, p.epoch
 	w.e.Connected(p.index, fmt.Sprint(p.epoch))
 }
 
@@ -385,9 +491,16 @@ func (w *world) stepResync(fail bool) {
 		case l.taken == nil:
 			l.taken = &Listing{Epoch: fmt.Sprint(p.epoch)}
 			for id, c := range p.calls {
-				l.taken.Live = append(l.taken.Live, Listed{Dialog: id, Stage: c.stage})
+				d := Listed{Dialog: id, Stage: c.stage}
+				if w.dumps && c.until != 0 {
+					d.Lapses = c.until - w.now
+				}
+				l.taken.Live = append(l.taken.Live, d)
 			}
 		default:
+			for _, d := range l.taken.Live {
+				p.tell(d.Dialog, d.Lapses, w.now)
+			}
 			w.e.Listed(p.index, l.work.ID, *l.taken)
 			w.lists = w.lists[1:]
 		}
@@ -409,12 +522,21 @@ func (w *world) stepDetails(fail bool) {
 		id := d.work.Wanted[d.read].Dialog
 		d.read++
 		if c, ok := p.calls[id]; ok {
-			d.events = append(d.events, CallEvent{Dialog: id, Stage: c.stage, Caller: c.caller, Callee: c.callee,
-				CallID: fmt.Sprint("call", c.serial)})
+			ev := CallEvent{Dialog: id, Stage: c.stage, Caller: c.caller, Callee: c.callee, CallID: fmt.Sprint("call", c.serial)}
+			if c.until != 0 {
+				ev.Lapses = c.until - w.now
+			}
+			d.events = append(d.events, ev)
 		}
 	default:
+		for _, ev := range d.events {
+			p.tell(ev.Dialog, ev.Lapses, w.now)
+		}
 		w.e.Detailed(p.index, d.work.ID, d.events)
 		w.e.Resynced(p.index, d.work.ID)
+		if d.epoch == p.told {
+			p.listedAt = p.askedAt
+		}
 		w.details = w.details[1:]
 	}
 }
@@ -424,7 +546,16 @@ func (w *world) stepDetails(fail bool) {
 func (w *world) pass(d time.Duration, answer bool) {
 	for end := w.now + d; w.now < end; {
 		w.now += min(500*time.Millisecond, end-w.now)
+		w.timeOut()
+		w.age()
+		w.giveUp()
 		w.e.Advance(w.now)
+		w.settle()
+		for _, p := range w.proxies {
+			for answer && len(p.wire) > 0 {
+				w.deliver(p, 0)
+			}
+		}
 		w.settle()
 		for answer && len(w.requests) > 0 {
 			w.answer(0, healthy)
@@ -436,10 +567,13 @@ func (w *world) pass(d time.Duration, answer bool) {
 	}
 }
 
-// storm lets time pass while every server treats every request alike.
+// storm lets time pass while every server treats every request alike, and no proxy answers.
 func (w *world) storm(d time.Duration, how weather) {
 	for end := w.now + d; w.now < end; {
 		w.now += min(500*time.Millisecond, end-w.now)
+		w.timeOut()
+		w.age()
+		w.giveUp()
 		w.e.Advance(w.now)
 		w.settle()
 		for len(w.requests) > 0 {

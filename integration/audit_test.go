@@ -37,6 +37,10 @@ func audits(t *testing.T, sc *scene, dialogs, first int) {
 	if n := after[`busylamp_resyncs_total{result="failed"}`] - before[`busylamp_resyncs_total{result="failed"}`]; n > 0 {
 		t.Errorf("%.0f comparisons failed", n)
 	}
+	// A proxy that is held up makes its callers wait for seconds.
+	if slow, p99 := spreadOf(with).p99, spreadOf(without).p99; slow > p99+250*time.Millisecond {
+		t.Errorf("p99 of INVITE to 200 OK %v while dialogs are compared, and %v while not", slow, p99)
+	}
 	record.Fault(t, "audit", resyncs(after)-resyncs(before), "%d dialogs compared again and again (%v each at most) under %d calls/s: INVITE to 200 OK %v, without %v; none of %d calls failed",
 		dialogs, spreadOf(each).most.Round(10*time.Millisecond), rate, spreadOf(with), spreadOf(without), len(with)+len(without))
 }

@@ -17,7 +17,7 @@ func TestFortyCallsTwoPublishesEach(t *testing.T) {
 			sc := newScene(t, stack.KamailioOptions{})
 			sc.start(t, stack.SidecarConfig{Profile: profile})
 			sc.sipp(t, 40, 20, 1500*time.Millisecond)
-			took := sc.agrees(t, 5*time.Second)
+			took := sc.agrees(t, 10*time.Second)
 			users := stack.ByUser(sc.recorder.All())
 			if len(users) != 80 {
 				t.Errorf("%d users were published, not 80", len(users))

@@ -77,7 +77,7 @@ func TestFrozenSidecar(t *testing.T) {
 		record.Fault(t, "events-lost", int(starts+ends), "the proxy's queue overflowed while the sidecar was frozen for %v: the start of %.0f calls that were up was lost, and the end of %.0f; found and healed by %d comparisons", freeze, starts, ends, resyncs(m))
 	}
 	sc.hangup(t, 200)
-	sc.agreesOn(t, "callee", 5*time.Second)
+	sc.agreesOn(t, "callee", 10*time.Second)
 }
 
 // sustained returns the first of some rates that the proxy serves on this machine, as busy
@@ -188,12 +188,12 @@ func newCall(t *testing.T, sc *scene) {
 	from, to := pair(0)
 	call, err := sc.phones.Call(ctx, from, to)
 	check(t, err)
-	sc.agrees(t, time.Second)
+	sc.agrees(t, 10*time.Second)
 	if lit := sc.recorder.Lit(); len(lit) != 2 {
 		t.Errorf("%d users are lit in a new call, not 2: %v", len(lit), lit)
 	}
 	check(t, call.Hangup(ctx))
-	sc.agrees(t, time.Second)
+	sc.agrees(t, 10*time.Second)
 }
 
 // TestConnectionLost: the connection to evapi is cut while calls begin, go on and end.
@@ -208,7 +208,7 @@ func TestConnectionLost(t *testing.T) {
 	sc.start(t, stack.SidecarConfig{Evapi: relay.Addr})
 	before := sc.phones.Run(sc.ctx, stack.Load{Rate: 100, For: calls * time.Second / 100, Hold: -1, Pair: pair})
 	noFailures(t, before)
-	sc.agrees(t, 2*time.Second)
+	sc.agrees(t, 10*time.Second)
 
 	relay.Cut()
 	lost := time.Now()
@@ -236,5 +236,5 @@ func TestConnectionLost(t *testing.T) {
 	t.Logf("cut for %v, in which %d calls ended and %d began; all lamps were right %v after it",
 		cut, len(ended), len(during.Calls), healed.Round(time.Millisecond))
 	sc.hangup(t, 200)
-	sc.agrees(t, 2*time.Second)
+	sc.agrees(t, 10*time.Second)
 }

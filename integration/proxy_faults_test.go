@@ -2,6 +2,10 @@ package integration
 
 import (
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,7 +18,7 @@ import (
 // when the BYE has come through. Calls whose phones are gone are still the proxy's, until
 // it asks the phones.
 func TestProxyRestartWithDialogs(t *testing.T) {
-	t.Parallel() // it waits most of the time
+	t.Parallel()                                                       // it waits most of the time
 	const rate, users, long, keepalive = 50, 300, 20, 30 * time.Second // the shortest that Kamailio takes
 	sc := newScene(t, stack.KamailioOptions{Dialogs: true, Defines: []string{"PROXY_KEEPALIVE=30"},
 		Settings: `modparam("dialog", "ka_timer", 1)`})
@@ -115,4 +119,48 @@ func TestQueueOverflows(t *testing.T) {
 		res.Placed, 2*res.Placed, evapiTotal(m, "lost"), right.Round(10*time.Millisecond), resyncs(m))
 	sc.hangup(t, 20)
 	sc.agrees(t, 10*time.Second)
+}
+
+// TestProxyGoneForGood: a proxy dies and does not come back. Its calls are kept while it
+// would keep them itself, and released when they have timed out; the log says so.
+func TestProxyGoneForGood(t *testing.T) {
+	t.Parallel() // it waits most of the time
+	const calls, lasts = 20, 45 * time.Second
+	ctx, s := newStack(t)
+	sc := &scene{Stack: s, ctx: ctx}
+	var err error
+	sc.recorder, err = s.Recorder()
+	check(t, err)
+	dump := filepath.Join(s.Dir, "dump")
+	sc.proxy, err = s.Proxy(ctx, stack.KamailioOptions{Defines: []string{fmt.Sprintf("BUSYLAMP_DUMP=%q", dump)},
+		Settings: fmt.Sprintf(`modparam("dialog", "default_timeout", %d)`, int(lasts.Seconds()))})
+	check(t, err)
+	sc.phones, err = s.Phones(sc.proxy.Addr, stack.Domain)
+	check(t, err)
+	sc.register(t, calls)
+	sc.start(t, stack.SidecarConfig{Dump: dump})
+	began := time.Now()
+	noFailures(t, sc.phones.Run(ctx, stack.Load{Rate: 20, For: calls * time.Second / 20, Hold: -1, Pair: pair}))
+	sc.agrees(t, 10*time.Second)
+	check(t, sc.sidecar.Resync(ctx)) // it says when they time out
+	check(t, sc.Wait(ctx, 10*time.Second, "a second comparison", func() error {
+		m, err := sc.sidecar.Metrics(ctx)
+		if err == nil && m[`busylamp_resyncs_total{result="asked"}`] < 2 {
+			err = fmt.Errorf("not yet")
+		}
+		return err
+	}))
+	check(t, sc.sidecar.WaitReady(ctx, 10*time.Second))
+	sc.proxy.Kill()
+	sc.phones.Forget()
+	time.Sleep(time.Until(began.Add(lasts)))
+	if n := len(sc.recorder.Lit()); n != 2*calls {
+		t.Errorf("%d users are lit when their calls time out, not %d", n, 2*calls)
+	}
+	cleared := sc.agrees(t, 90*time.Second)
+	if log, err := os.ReadFile(sc.sidecar.Log); err != nil || !strings.Contains(string(log), "calls released: they have timed out") {
+		t.Errorf("the log does not say that the calls were released: %v", err)
+	}
+	record.Fault(t, "proxy-unreachable", calls, "%d calls of %v at a proxy that was killed; all lit until they timed out, all clear %v later, and the log says so",
+		calls, lasts, cleared.Round(100*time.Millisecond))
 }

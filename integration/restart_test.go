@@ -21,7 +21,7 @@ func TestSidecarRestart(t *testing.T) {
 			// The lifetime bounds what a sidecar that did not come back leaves lit.
 			sc.start(t, stack.SidecarConfig{OnStop: c.onStop, Expires: 10 * time.Second})
 			noFailures(t, sc.phones.Run(sc.ctx, stack.Load{Rate: 200, For: calls * time.Second / 200, Hold: -1, Pair: pair}))
-			sc.agrees(t, 2*time.Second)
+			sc.agrees(t, 10*time.Second)
 
 			code, took, err := sc.sidecar.Terminate(10 * time.Second)
 			check(t, err)
@@ -36,7 +36,7 @@ func TestSidecarRestart(t *testing.T) {
 			}
 			check(t, sc.sidecar.Start())
 			check(t, sc.sidecar.WaitReady(sc.ctx, 20*time.Second))
-			back := sc.agrees(t, 5*time.Second)
+			back := sc.agrees(t, 10*time.Second)
 			time.Sleep(time.Second) // for what is published beside what was kept
 			twice := 0
 			for _, n := range sc.recorder.Lit() {

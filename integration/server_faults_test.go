@@ -43,7 +43,8 @@ const (
 )
 
 var serverFaults = []serverFault{
-	{row: "server-down", fault: stack.Down, expires: 45 * time.Second, orphans: true, lasts: 30 * time.Second,
+	// (What was published as it went down, and its answer lost, expires before it is back.)
+	{row: "server-down", fault: stack.Down, expires: 25 * time.Second, orphans: true, lasts: 30 * time.Second,
 		injected: 20, wrong: 40, worst: probing},
 	{row: "server-slow", fault: func() stack.Fault { return stack.Slow(5 * time.Second) }, expires: 600 * time.Second, lasts: 15 * time.Second,
 		injected: 100, worst: busy, steady: true},
@@ -76,7 +77,7 @@ func TestServerFaults(t *testing.T) {
 	t.Parallel() // it waits most of the time
 	for _, f := range serverFaults {
 		if f.row == "server-down" && record.Soak() {
-			f.lasts, f.expires = 10*time.Minute, 12*time.Minute
+			f.lasts, f.expires = 10*time.Minute, 5*time.Minute
 		}
 		t.Run(f.row, func(t *testing.T) {
 			t.Parallel()
@@ -89,7 +90,7 @@ func (f serverFault) run(t *testing.T) {
 	sc := newServerScene(t, f.expires)
 	const stay, change = 20, 20 // pairs that talk before it
 	sc.long(t, 0, stay+change)
-	sc.converges(t, 5*time.Second)
+	sc.converges(t, 10*time.Second)
 	watched := sc.watch(t, stay)
 
 	sc.box.Set(f.fault())

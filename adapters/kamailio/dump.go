@@ -9,9 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -44,17 +46,53 @@ var errDumpFull = errors.New("the proxy has more dialogs than space was reserved
 type dumper struct {
 	rpc      *RPC
 	dir      string
-	reserved int64    // what the next dump may take
-	last     *os.File // the last complete one, already without a name
+	warn     func(error) // is told why there is no dump, when that begins; and nil when there is one again
+	failing  bool
+	retry    time.Time // when to try it again
+	reserved int64     // what the next dump may take
+	last     *os.File  // the last complete one, already without a name
 }
 
-// openDumpDir makes the directory for dumps, and removes what an earlier life left there.
-func openDumpDir(dir string) error {
-	if err := os.MkdirAll(dir, dumpMode); err != nil {
+// dumpRetry is how long a proxy whose dump has failed is asked in the other way: what it may
+// have left where we cannot see it is not to pile up.
+const dumpRetry = 5 * time.Minute
+
+// try returns a list by a dump, and whether there is one. If not, because of anything but the
+// proxy's silence, the proxy can be asked in the other way.
+func (d *dumper) try(ctx context.Context) (live []busylamp.Listed, ok bool, err error) {
+	if d.failing && time.Now().Before(d.retry) {
+		return nil, false, nil
+	}
+	live, err = d.list(ctx)
+	if ctx.Err() != nil {
+		return nil, false, ctx.Err()
+	}
+	if failed := err != nil; failed != d.failing {
+		d.failing = failed
+		d.warn(err)
+	}
+	d.retry = time.Now().Add(dumpRetry)
+	return live, err == nil, nil
+}
+
+// sweepDumps makes the directory for dumps if it is missing, and removes what earlier ones have
+// left there. A directory in which somebody else can make files is an error: Kamailio would
+// write where they point.
+func sweepDumps(dir string) error {
+	err := os.Mkdir(dir, dumpMode)
+	if err == nil {
+		return os.Chmod(dir, dumpMode) // whatever the umask
+	}
+	if !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	if err := os.Chmod(dir, dumpMode); err != nil {
+	info, err := os.Lstat(dir)
+	if err != nil {
 		return err
+	}
+	owner, known := info.Sys().(*syscall.Stat_t)
+	if !info.IsDir() || !known || int(owner.Uid) != os.Geteuid() || info.Mode()&0o022 != 0 {
+		return fmt.Errorf("%s (%v) must be a directory that is ours, and that nobody else can write to; remove it, and it will be made", dir, info.Mode())
 	}
 	old, err := filepath.Glob(filepath.Join(dir, dumpPrefix+"*"))
 	for _, name := range old {
@@ -69,16 +107,30 @@ const dumpPrefix = "dialogs-"
 // for details.
 func (d *dumper) list(ctx context.Context) ([]busylamp.Listed, error) {
 	d.close()
-	for {
+	if err := sweepDumps(d.dir); err != nil {
+		return nil, err
+	}
+	for empty := 0; ; {
 		f, err := d.dump(ctx)
 		if err != nil {
 			return nil, err
 		}
+		if size(f) == 0 {
+			f.Close()
+			if none, err := d.none(ctx); none || err != nil {
+				return nil, err
+			}
+			if empty++; empty < 2 { // a call may have begun in between
+				continue
+			}
+			return nil, fmt.Errorf("rpc %s: dlg.dump_file: the proxy has dialogs, and has written none to %s: may its user pass there, "+
+				"and is it the same directory in both containers, if there are any?", d.rpc.addr, d.dir)
+		}
 		live, err := d.live(f)
 		if err == nil {
 			d.last = f
-			d.reserved = max(dumpLeast, 2*size(f))
-			return live, nil
+			d.reserved = min(max(dumpLeast, 2*size(f)), dumpMost)
+			return live, f.Truncate(size(f)) // what was reserved beyond is free again
 		}
 		f.Close()
 		if !errors.Is(err, errDumpFull) || d.reserved >= dumpMost {
@@ -108,27 +160,15 @@ func (d *dumper) dump(ctx context.Context) (f *os.File, err error) {
 	if err := unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, d.reserved); err != nil {
 		return nil, fmt.Errorf("reserving %d bytes for the proxy's dialogs in %s: %w", d.reserved, d.dir, err)
 	}
-	if err := d.rpc.call(ctx, new(struct{}), "dlg.dump_file", path); err != nil {
-		return nil, err
-	}
-	if size(f) == 0 {
-		return f, d.confirmNone(ctx)
-	}
-	return f, nil
+	return f, d.rpc.call(ctx, new(struct{}), "dlg.dump_file", path)
 }
 
-// confirmNone asks by another way whether there are no dialogs: an empty file is also what
-// a Kamailio leaves that may not write there.
-func (d *dumper) confirmNone(ctx context.Context) error {
+// none asks by another way whether there are no dialogs: an empty file is also what a
+// Kamailio leaves that may not write there.
+func (d *dumper) none(ctx context.Context) (bool, error) {
 	var all []brief
-	if err := d.rpc.call(ctx, &all, "dlg.briefing", "s"); err != nil {
-		return err
-	}
-	if len(all) > 0 {
-		return fmt.Errorf("rpc %s: dlg.dump_file: the proxy has %d dialogs and has written none to %s: "+
-			"may Kamailio's user write there, and is it the same directory in both containers, if there are any?", d.rpc.addr, len(all), d.dir)
-	}
-	return nil
+	err := d.rpc.call(ctx, &all, "dlg.briefing", "s")
+	return len(all) == 0, err
 }
 
 func size(f *os.File) int64 {
@@ -179,10 +219,14 @@ func (d *dumper) live(f *os.File) (live []busylamp.Listed, err error) {
 	if info.Size() > d.reserved {
 		return nil, errDumpFull
 	}
-	err = eachLine(f, func(line []byte) error {
-		d, err := skim(line)
-		if stage := stageOf(d.State); err == nil && stage != busylamp.Ended {
-			live = append(live, busylamp.Listed{Dialog: d.dialog(), Stage: stage, Lapses: lapses(d.Timeout, info.ModTime())})
+	end := make([]byte, 1)
+	if _, err := f.ReadAt(end, info.Size()-1); err != nil || end[0] != '\n' {
+		return nil, errors.New("the last line is cut")
+	}
+	err = eachLine(f, func(text []byte) error {
+		line, err := skimDumped(text)
+		if stage := stageOf(line.State); err == nil && stage != busylamp.Ended {
+			live = append(live, busylamp.Listed{Dialog: line.dialog(), Stage: stage, Lapses: lapses(line.Timeout, info.ModTime())})
 		}
 		return err
 	})
@@ -192,9 +236,6 @@ func (d *dumper) live(f *os.File) (live []busylamp.Listed, err error) {
 // details states what the last dump says of some dialogs. It is as old as the list, which
 // does no harm: an end since then is known, or its loss is.
 func (d *dumper) details(ctx context.Context, wanted []busylamp.Listed, emit func([]busylamp.CallEvent)) error {
-	if d.last == nil {
-		return errors.New("details of a list that was never made")
-	}
 	defer d.close()
 	if len(wanted) == 0 {
 		return nil
@@ -208,15 +249,15 @@ func (d *dumper) details(ctx context.Context, wanted []busylamp.Listed, emit fun
 		want[w.Dialog] = true
 	}
 	var events []busylamp.CallEvent
-	err = eachLine(d.last, func(line []byte) error {
-		d, err := skim(line)
-		if err != nil || !want[d.dialog()] {
+	err = eachLine(d.last, func(text []byte) error {
+		line, err := skimDumped(text)
+		if err != nil || !want[line.dialog()] {
 			return err
 		}
-		if d, err = read(line); err != nil {
+		if line, err = readDumped(text); err != nil {
 			return err
 		}
-		if events = append(events, d.event(info.ModTime())); len(events) == detailBatch {
+		if events = append(events, line.event(info.ModTime())); len(events) == detailBatch {
 			emit(events)
 			events = nil
 		}
@@ -241,16 +282,16 @@ func eachLine(file *os.File, f func([]byte) error) error {
 	return lines.Err()
 }
 
-// read reads a line.
-func read(line []byte) (d dumped, err error) {
+// readDumped reads a line.
+func readDumped(line []byte) (d dumped, err error) {
 	err = json.Unmarshal(latin1(line), &d)
 	return d, err
 }
 
-// skim reads the numbers of a line alone, where it looks as Kamailio 5.6 to 6.1 write it:
+// skimDumped reads the numbers of a line alone, where it looks as Kamailio 5.6 to 6.1 write it:
 // that takes a tenth of the time, and at an audit nothing else is wanted. (No string of a
 // caller's can look like a field: its quotes are escaped.)
-func skim(line []byte) (d dumped, err error) {
+func skimDumped(line []byte) (d dumped, err error) {
 	const first = `{"h_entry":`
 	entry, ok1 := number(line, first)
 	id, ok2 := number(line, `,"h_id":`)
@@ -258,7 +299,7 @@ func skim(line []byte) (d dumped, err error) {
 	timeout, ok4 := number(line, `,"timeout":`)
 	if !ok1 || !ok2 || !ok3 || !ok4 || entry > math.MaxUint32 || id > math.MaxUint32 || !bytes.HasPrefix(line, []byte(first)) ||
 		!bytes.HasSuffix(line, []byte("}}")) || bytes.Count(line, []byte(`"h_entry":`)) != 1 {
-		return read(line)
+		return readDumped(line)
 	}
 	return dumped{Entry: uint32(entry), ID: uint32(id), State: int(state), Timeout: timeout}, nil
 }

@@ -20,7 +20,7 @@ import (
 // dlg.briefing knows of some dialogs.
 func dumpingKamailio(t testing.TB, briefed int, lines func() string) (truth *Truth, dir string) {
 	t.Helper()
-	dir = t.TempDir()
+	dir = filepath.Join(t.TempDir(), "dump")
 	addr := answers(t, func(w http.ResponseWriter, method string, params []string) {
 		result := "{}"
 		switch method {
@@ -41,10 +41,7 @@ func dumpingKamailio(t testing.TB, briefed int, lines func() string) (truth *Tru
 		}
 		io.WriteString(w, `{"jsonrpc":"2.0","result":`+result+`,"id":1}`)
 	})
-	truth, err := NewTruthByFile(client(t, addr), dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	truth = NewTruthByFile(client(t, addr), dir, func(err error) { t.Log(err) })
 	t.Cleanup(truth.dump.close)
 	return truth, dir
 }
@@ -111,9 +108,6 @@ func TestDump(t *testing.T) {
 	if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
-	if err := truth.Details(t.Context(), l.Live, noEvents); err == nil {
-		t.Error("details twice of one list")
-	}
 }
 
 // TestDumpRefuses: what may not be all is no list.
@@ -126,19 +120,20 @@ func TestDumpRefuses(t *testing.T) {
 		live    int
 	}{
 		"no calls":             {0, "", "", 0},
-		"cannot write":         {3, "", "the proxy has 3 dialogs and has written none", 0},
+		"cannot write":         {3, "", "the proxy has dialogs, and has written none", 0},
 		"one call, no timeout": {1, line, "", 1},
-		"cut at the end":       {1, line + line[:len(line)/2], "line 2", 0},
+		"cut at the end":       {1, line + line[:len(line)/2], "cut", 0},
+		"cut at a line's end":  {1, line[:len(line)-1], "cut", 0},
 		"cut in between":       {1, line[:40] + line, "line 1", 0},
 		"no JSON":              {1, "\n", "line 1", 0},
-		"a line without end":   {1, line + strings.Repeat("x", dumpMaxLine+1), "too long", 0},
+		"a line without end":   {1, line + strings.Repeat("x", dumpMaxLine+1) + "\n", "too long", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			truth, dir := dumpingKamailio(t, c.briefed, func() string { return c.text })
-			l, err := truth.List(t.Context())
+			live, err := truth.dump.list(t.Context())
 			switch {
-			case c.want == "" && (err != nil || len(l.Live) != c.live):
-				t.Errorf("%+v, %v", l, err)
+			case c.want == "" && (err != nil || len(live) != c.live):
+				t.Errorf("%+v, %v", live, err)
 			case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), dir)):
 				t.Errorf("error %v, want one that says %q and %s", err, c.want, dir)
 			}
@@ -165,37 +160,74 @@ func TestDumpGrows(t *testing.T) {
 func TestDumpWithoutSpace(t *testing.T) {
 	truth, _ := dumpingKamailio(t, 0, func() string { t.Error("asked"); return "" })
 	truth.dump.reserved = 1 << 60
-	if _, err := truth.List(t.Context()); !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EFBIG) {
+	if _, err := truth.dump.list(t.Context()); !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EFBIG) {
 		t.Errorf("error %v", err)
 	}
 }
 
+// TestDumpFallsBack: where there can be no dump, the proxy is asked in the other way, and that
+// is told once; a dump is tried again later.
+func TestDumpFallsBack(t *testing.T) {
+	text := "no JSON\n"
+	truth, _ := dumpingKamailio(t, 2, func() string { return text })
+	var told []error
+	truth.dump.warn = func(err error) { told = append(told, err) }
+	for range 3 {
+		l, err := truth.List(t.Context())
+		if err != nil || len(l.Live) != 2 || truth.Details(t.Context(), nil, noEvents) != nil {
+			t.Fatalf("%+v, %v", l, err)
+		}
+	}
+	if len(told) != 1 || told[0] == nil {
+		t.Errorf("told %v", told)
+	}
+	text = dumpLine(dlg{1, 1, 4, "c", "", "sip:a@example.com", "", "sip:b@example.com", ""}, 0)
+	truth.dump.retry = time.Now()
+	if l, err := truth.List(t.Context()); err != nil || len(l.Live) != 1 {
+		t.Errorf("%+v, %v", l, err)
+	}
+	if len(told) != 2 || told[1] != nil {
+		t.Errorf("told %v", told)
+	}
+}
+
+// TestDumpDirectory: it is made, and swept; one where others can make files is refused, and
+// left as it is.
 func TestDumpDirectory(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "new")
-	if _, err := NewTruthByFile(nil, dir); err != nil {
+	above := t.TempDir()
+	dir := filepath.Join(above, "new")
+	if err := sweepDumps(dir); err != nil {
 		t.Fatal(err)
 	}
-	stale := filepath.Join(dir, dumpPrefix+"X")
-	other := filepath.Join(dir, "other")
+	stale, other := filepath.Join(dir, dumpPrefix+"X"), filepath.Join(dir, "other")
 	for _, name := range []string{stale, other} {
 		if err := os.WriteFile(name, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := NewTruthByFile(nil, dir); err != nil {
+	if err := sweepDumps(dir); err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != dumpMode {
 		t.Errorf("%v, %v", info.Mode(), err)
 	}
 	if _, err := os.Stat(stale); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("an earlier life's file is still there: %v", err)
+		t.Errorf("an earlier file is still there: %v", err)
 	}
 	if _, err := os.Stat(other); err != nil {
 		t.Error(err)
 	}
-	if _, err := NewTruthByFile(nil, filepath.Join(other, "x")); err == nil || !strings.Contains(err.Error(), other) {
-		t.Errorf("error %v", err)
+	shared, link := filepath.Join(above, "shared"), filepath.Join(above, "link")
+	if err := errors.Join(os.Mkdir(shared, 0o700), os.Chmod(shared, 0o777|os.ModeSticky), os.Symlink(dir, link)); err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{shared, link, other, filepath.Join(other, "x"), filepath.Join(above, "missing", "x")} {
+		if err := sweepDumps(bad); err == nil || !strings.Contains(err.Error(), bad) {
+			t.Errorf("%s: error %v", bad, err)
+		}
+	}
+	if info, err := os.Stat(shared); err != nil || info.Mode().Perm() != 0o777 {
+		t.Errorf("%v, %v", info.Mode(), err)
 	}
 }
 
@@ -205,8 +237,8 @@ func FuzzSkim(f *testing.F) {
 	f.Add([]byte(`{"h_entry":1,"h_id":2,"state":4,"timeout":3,"h_entry":4,"variables":{}}`))
 	f.Add([]byte(`{"h_entry":99999999999999999999,"h_id":2,"state":4,"timeout":3,"variables":{}}`))
 	f.Fuzz(func(t *testing.T, line []byte) {
-		quick, err := skim(line)
-		slow, wrong := read(line)
+		quick, err := skimDumped(line)
+		slow, wrong := readDumped(line)
 		if wrong != nil {
 			return // it is not as Kamailio writes it
 		}

@@ -183,10 +183,11 @@ func (p *proxy) dump() string { return filepath.Join(p.dir, "dump") }
 // byFile returns the truth as the proxy writes it.
 func (p *proxy) byFile(t testing.TB) *Truth {
 	t.Helper()
-	truth, err := NewTruthByFile(p.rpc(t, p.http()), p.dump())
-	if err != nil {
-		t.Fatal(err)
-	}
+	truth := NewTruthByFile(p.rpc(t, p.http()), p.dump(), func(err error) {
+		if err != nil {
+			t.Error(err)
+		}
+	})
 	t.Cleanup(truth.dump.close)
 	return truth
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"syscall"
@@ -22,6 +23,7 @@ const maxReply = 64 << 20
 // RPC asks a Kamailio by JSON-RPC (its jsonrpcs module).
 type RPC struct {
 	addr string
+	here bool // on this host
 	send func(ctx context.Context, request []byte) (io.ReadCloser, error)
 }
 
@@ -32,7 +34,7 @@ func NewRPC(addr string) (*RPC, error) {
 		if path == "" {
 			return nil, fmt.Errorf("%q: want fifo:PATH", addr)
 		}
-		return &RPC{addr, fifo(path).send}, nil
+		return &RPC{addr, true, fifo(path).send}, nil
 	}
 	u, err := url.Parse(addr)
 	if err != nil || u.Scheme != "http" || u.Host == "" {
@@ -44,7 +46,8 @@ func NewRPC(addr string) (*RPC, error) {
 		// An answer of megabytes must not meet a full socket: Kamailio queues little.
 		ReadBufferSize: 256 << 10,
 	}}}
-	return &RPC{addr, h.send}, nil
+	ip, err := netip.ParseAddr(u.Hostname())
+	return &RPC{addr, u.Hostname() == "localhost" || err == nil && ip.IsLoopback(), h.send}, nil
 }
 
 type httpRPC struct {

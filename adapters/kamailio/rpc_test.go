@@ -216,7 +216,7 @@ func FuzzAnswer(f *testing.F) {
 	f.Add([]byte(`{"result":[{"h_entry":1,"h_id":2,"state":4,"call-id":"x"}]}`))
 	f.Add([]byte(`{"error":{"code":1,"message":"x"}}`))
 	f.Fuzz(func(t *testing.T, answer []byte) {
-		r := &RPC{"test", func(context.Context, []byte) (io.ReadCloser, error) {
+		r := &RPC{"test", true, func(context.Context, []byte) (io.ReadCloser, error) {
 			return io.NopCloser(bytes.NewReader(answer)), nil
 		}}
 		truth := NewTruth(r)

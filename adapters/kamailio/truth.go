@@ -20,12 +20,10 @@ func NewTruth(rpc *RPC) *Truth { return &Truth{rpc: rpc} }
 
 // NewTruthByFile returns the truth of a proxy that writes its dialogs into files (see
 // dump.go) in a directory of this host, which is made if it is missing. It is ours alone;
-// Kamailio's user must be able to pass through what is above it.
-func NewTruthByFile(rpc *RPC, dir string) (*Truth, error) {
-	if err := openDumpDir(dir); err != nil {
-		return nil, fmt.Errorf("the directory for the proxy's dialogs: %w", err)
-	}
-	return &Truth{rpc: rpc, dump: &dumper{rpc: rpc, dir: dir, reserved: dumpLeast}}, nil
+// Kamailio's user must be able to pass through what is above it. Where that fails, the proxy
+// is asked as without; warn is told when that begins, and gets nil when it has ended.
+func NewTruthByFile(rpc *RPC, dir string, warn func(error)) *Truth {
+	return &Truth{rpc: rpc, dump: &dumper{rpc: rpc, dir: dir, warn: warn, reserved: dumpLeast}}
 }
 
 // List returns the dialogs that are up: who and in which state, no more.
@@ -54,7 +52,9 @@ func (t *Truth) List(ctx context.Context) (busylamp.Listing, error) {
 // with the square of their number.
 func (t *Truth) live(ctx context.Context) (live []busylamp.Listed, err error) {
 	if t.dump != nil {
-		return t.dump.list(ctx)
+		if live, ok, err := t.dump.try(ctx); ok || err != nil {
+			return live, err
+		}
 	}
 	dialogs, err := t.briefing(ctx, "s")
 	for _, d := range dialogs {
@@ -128,7 +128,7 @@ type asked struct {
 // Details asks for dialogs one by one: who talks is in the dialog's variables, which
 // only dlg.list and dlg.dlg_list tell.
 func (t *Truth) Details(ctx context.Context, wanted []busylamp.Listed, emit func([]busylamp.CallEvent)) error {
-	if t.dump != nil {
+	if t.dump != nil && t.dump.last != nil {
 		return t.dump.details(ctx, wanted, emit)
 	}
 	if len(wanted) == 0 {
@@ -240,7 +240,7 @@ func (t *Truth) detail(ctx context.Context, a asked) (busylamp.CallEvent, error)
 	}
 	ev := busylamp.CallEvent{Dialog: a.dialog, Stage: stageOf(dialog.State),
 		Caller: rawString(dialog.FromURI), CallID: a.callID[:min(len(a.callID), maxCallID)],
-		Lapses: lapses(dialog.Timeout, time.Now())}
+		Lapses: t.lapses(dialog.Timeout)}
 	for _, v := range dialog.Variables {
 		for name, value := range v {
 			setParty(&ev, name, value)
@@ -257,6 +257,14 @@ func setParty(ev *busylamp.CallEvent, name, value string) {
 	case "busylamp_callee":
 		ev.Callee = rawString(value)
 	}
+}
+
+// lapses returns how long a proxy on this host, whose clock is ours, still gives a dialog.
+func (t *Truth) lapses(timeout int64) time.Duration {
+	if !t.rpc.here {
+		return 0
+	}
+	return lapses(timeout, time.Now())
 }
 
 // lapses returns how long the proxy still gives a dialog, of which it said at some time by

@@ -247,7 +247,7 @@ func noEvents([]busylamp.CallEvent) {}
 func FuzzDetail(f *testing.F) {
 	f.Add("a@b", "sip:x@y", "sip:\xff@z")
 	f.Fuzz(func(t *testing.T, callID, from, callee string) {
-		r := &RPC{"test", func(context.Context, []byte) (io.ReadCloser, error) {
+		r := &RPC{"test", true, func(context.Context, []byte) (io.ReadCloser, error) {
 			return io.NopCloser(strings.NewReader(`{"result":{"h_entry":1,"h_id":2,"state":4,"from_uri":` + string(appendJSON(nil, from)) +
 				`,"variables":[{"busylamp_callee":` + string(appendJSON(nil, callee)) + `}]}}`)), nil
 		}}

@@ -85,16 +85,16 @@ func (n *notifier) tell(lines ...string) {
 // alive is for steps between two engines, all of them bounded.
 func (n *notifier) alive() { n.tell("WATCHDOG=1") }
 
-// reloading is to be followed by a ready.
+// reloading is to be followed by a ready. Neither is a sign of life: only the engine gives one.
 func (n *notifier) reloading() {
 	var t unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
 		return // it is what orders the two
 	}
-	n.tell("RELOADING=1", "MONOTONIC_USEC="+strconv.FormatInt(t.Nano()/1000, 10), "WATCHDOG=1")
+	n.tell("RELOADING=1", "MONOTONIC_USEC="+strconv.FormatInt(t.Nano()/1000, 10))
 }
 
-func (n *notifier) ready(status string) { n.tell("READY=1", "STATUS="+status, "WATCHDOG=1") }
+func (n *notifier) ready(status string) { n.tell("READY=1", "STATUS="+status) }
 
 // watch says that the sidecar is ready as soon as the engine answers, then at every period
 // that it still does, and at last, unless another engine takes over, that it stops. ask
@@ -105,7 +105,7 @@ func (n *notifier) watch(ctx context.Context, ask func(context.Context) (string,
 	}
 	every := time.NewTicker(n.period)
 	defer every.Stop()
-	tell := n.ready
+	tell := func(status string) { n.tell("READY=1", "STATUS="+status, "WATCHDOG=1") }
 	for {
 		limited, cancel := context.WithTimeout(ctx, n.period)
 		status, err := ask(limited)

@@ -211,9 +211,13 @@ func newSidecar(cfg config, log *slog.Logger, state *state, records []busylamp.R
 		engine.Proxies = append(engine.Proxies, k.Name)
 		truth := kamailio.NewTruth(rpc)
 		if k.Dump != "" {
-			if truth, err = kamailio.NewTruthByFile(rpc, k.Dump); err != nil {
-				return nil, fmt.Errorf("proxy %s: %w", k.Name, err)
-			}
+			truth = kamailio.NewTruthByFile(rpc, k.Dump, func(err error) {
+				if err != nil {
+					log.Warn("the proxy cannot write its dialogs; it is asked over rpc instead", "proxy", k.Name, "dump", k.Dump, "error", err)
+					return
+				}
+				log.Info("the proxy writes its dialogs again", "proxy", k.Name, "dump", k.Dump)
+			})
 		}
 		loop.Proxies = append(loop.Proxies, truth)
 	}

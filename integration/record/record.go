@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Entry is what one test saw of one row of the table.
@@ -18,6 +19,7 @@ type Entry struct {
 	Injected int    `json:"injected"`
 	Observed string `json:"observed"`
 	Soak     bool   `json:"soak,omitempty"`
+	Day      string `json:"day"` // of the run
 }
 
 // File names the file, from the environment, that entries are added to. Unset, nothing is
@@ -27,12 +29,13 @@ const File = "BUSYLAMP_RECORD"
 // Soak tells whether the tests run for as long as `make soak` lets them.
 func Soak() bool { return os.Getenv("BUSYLAMP_SOAK") == "1" }
 
-// Fault logs what a test saw of a row (see [Rows]), and keeps it if the test passes.
+// Fault logs what a test saw of a row (see [Rows]), and keeps it if the test passes so far.
+// (make takes none of it unless all tests pass.)
 // injected is how often the fault came: a test that injected nothing has shown nothing, and
 // fails. observed is for people: short, with figures and their units.
 func Fault(t testing.TB, row string, injected int, observed string, args ...any) {
 	t.Helper()
-	e := Entry{Row: row, Test: t.Name(), Package: here(t), Injected: injected, Observed: fmt.Sprintf(observed, args...), Soak: Soak()}
+	e := Entry{Row: row, Test: t.Name(), Package: here(t), Injected: injected, Observed: fmt.Sprintf(observed, args...), Soak: Soak(), Day: time.Now().Format(time.DateOnly)}
 	t.Logf("%s, %d times: %s", row, injected, e.Observed)
 	if _, ok := find(row); !ok {
 		t.Errorf("the table of faults has no row %q", row)

@@ -1,9 +1,12 @@
 // Command reliability makes integration/RELIABILITY.md of what the tests of faults have
 // recorded (package record).
 //
-//	reliability update FILE...   merges records into record/results.jsonl, and writes the page
+//	reliability update FILE...   puts records into record/results.jsonl, and writes the page
 //	reliability check FILE...    fails unless the records show every row of the table, by the
 //	                             tests that the page names
+//
+// Records of make test are of all its tests, and take the place of all former ones; those of
+// make soak take the place of the same test's.
 package main
 
 import (
@@ -81,10 +84,16 @@ func place(row string) int {
 	return slices.IndexFunc(record.Rows, func(r record.Row) bool { return r.ID == row })
 }
 
-// merge returns the entries in the page's order. Those of rows that are gone are dropped.
+// merge returns the entries in the page's order.
 func merge(known, now []record.Entry) []record.Entry {
+	whole := slices.ContainsFunc(now, func(e record.Entry) bool { return !e.Soak })
 	latest := map[string]record.Entry{}
-	for _, e := range append(slices.Clone(known), now...) {
+	for _, e := range known {
+		if place(e.Row) >= 0 && (e.Soak || !whole) {
+			latest[key(e)] = e
+		}
+	}
+	for _, e := range now {
 		if place(e.Row) >= 0 {
 			latest[key(e)] = e
 		}

@@ -54,8 +54,12 @@ func TestMerge(t *testing.T) {
 	soak := old
 	soak.Soak = true
 	gone := record.Entry{Row: "no row", Test: "TestIt", Injected: 1}
-	got := merge([]record.Entry{soak, old, gone}, []record.Entry{now})
+	renamed := record.Entry{Row: "proxy-killed", Test: "TestFormer", Injected: 1}
+	got := merge([]record.Entry{soak, old, gone, renamed}, []record.Entry{now})
 	if len(got) != 2 || got[0] != now || got[1] != soak {
+		t.Errorf("%+v", got)
+	}
+	if got = merge([]record.Entry{old}, []record.Entry{soak}); len(got) != 2 {
 		t.Errorf("%+v", got)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"os"
 	"strconv"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -105,8 +104,7 @@ func (v *Supervisor) run() {
 				}
 			}
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			_ = v.sidecar.Signal(syscall.SIGABRT) // as systemd does; a frozen process does not heed it
-			v.sidecar.Kill()
+			v.sidecar.Kill() // as the unit has systemd do (WatchdogSignal)
 			now, ready = &Restart{Heard: alive, Killed: at}, time.Time{}
 			if err := v.sidecar.Start(); err != nil {
 				v.mu.Lock()
