@@ -20,6 +20,7 @@ type publication struct {
 	has     State
 	unsure  bool // a request went unanswered, so that has may be out of date
 	expires time.Duration
+	life    time.Duration // as the server has granted it
 	former  string // a tag that the server failed at, to be removed in case it knows it after all
 
 	timer       timer
@@ -119,7 +120,7 @@ func (p *publication) next(now time.Duration) (k Kind, wake time.Duration) {
 }
 
 // lastMoment returns when a refresh may wait no longer for changes of state to go first.
-func (p *publication) lastMoment() time.Duration { return p.expires - (p.expires-p.sentAt)/10 }
+func (p *publication) lastMoment() time.Duration { return p.sentAt + p.life*9/10 }
 
 // Back-off after a failure, and after a refusal that will hardly change by itself. The
 // first must stay well below 30 s: that is when a server that is back must be right.
@@ -284,8 +285,9 @@ func (p *publication) tries() {
 	}
 }
 
-// accepted notes what the server has now. Times count from the sending: the server may
-// have started its clock then.
+// accepted notes what the server has now. It may have started its clock when the request was
+// sent, so that is what a refresh counts from; or only now, if nothing before had reached it, so
+// that is how long it may have it.
 func (p *publication) accepted(e *Engine, r Request, o Outcome) {
 	p.attempts, p.notBefore, p.tagFailures = 0, 0, 0
 	if r.Kind == Remove {
@@ -307,7 +309,7 @@ func (p *publication) accepted(e *Engine, r Request, o Outcome) {
 	if r.Kind != Refresh {
 		p.has = r.State
 	}
-	p.expires = p.sentAt + life
+	p.life, p.expires = life, e.now+life
 	p.dirty = true
 	e.bookRefresh(p, life)
 }

@@ -182,6 +182,29 @@ func TestGoneForever(t *testing.T) {
 	}
 }
 
+// TestLateAnswer: the server may have begun a publication's lifetime when the request was sent,
+// or when it was repeated for the last time. What was sent in vain for longer than it lives is
+// there when the answer comes, and is to be removed, or refreshed at once.
+func TestLateAnswer(t *testing.T) {
+	for _, over := range []bool{true, false} {
+		s := newScript(t)
+		s.busy(true)
+		r := s.expect(Initial, "")
+		s.pass(29 * time.Second)
+		if over {
+			s.busy(false)
+		}
+		s.settled(r, ok("t1", 25*time.Second))
+		if over {
+			s.settled(s.expect(Remove, "t1"), ok("", 0))
+		} else {
+			s.pass(time.Second)
+			s.settled(s.expect(Refresh, "t1"), ok("t2", 25*time.Second))
+		}
+		s.quiet(10 * time.Second)
+	}
+}
+
 // An unanswered change may have been taken: the state at the server is in doubt until a
 // request has been answered.
 func TestUnansweredRemoveThenBusy(t *testing.T) {

@@ -69,7 +69,7 @@ func (e *Engine) TakeOver(records []Record) {
 		}
 		who := e.person(r.Presentity)
 		p := &who.pubs[i]
-		p.tag, p.has, p.unsure, p.expires, p.refreshAt = r.Tag, r.State, r.Unsure, r.Expires, min(r.Refresh, r.Expires)
+		p.tag, p.has, p.unsure, p.life, p.expires, p.refreshAt = r.Tag, r.State, r.Unsure, r.Expires, r.Expires, min(r.Refresh, r.Expires)
 		if p.refreshAt <= e.now { // many came due meanwhile: not all of them at once
 			p.refreshAt = e.now + time.Duration(e.rand.Int64N(int64(r.Expires-e.now)/2+1))
 		}

@@ -72,6 +72,7 @@ func (p *path) overUDP(ctx context.Context, data []byte, w *waiter) (*sip.Respon
 	interval := t1
 	again := time.NewTimer(interval)
 	defer again.Stop()
+	last := lastRetransmission(ctx)
 	for {
 		select {
 		case res := <-w.answers:
@@ -80,6 +81,9 @@ func (p *path) overUDP(ctx context.Context, data []byte, w *waiter) (*sip.Respon
 			}
 			interval = t2
 		case <-again.C:
+			if time.Now().After(last) {
+				continue
+			}
 			next := min(2*interval, t2)
 			if mine, later := p.turn(w, next); !mine {
 				again.Reset(later)
@@ -96,9 +100,20 @@ func (p *path) overUDP(ctx context.Context, data []byte, w *waiter) (*sip.Respon
 		case <-p.doomed.Done():
 			return p.last(w, p.unanswered(ctx))
 		case <-ctx.Done():
-			return nil, p.unanswered(ctx)
+			return p.last(w, p.unanswered(ctx))
 		}
 	}
+}
+
+// lastRetransmission returns until when a request is repeated. A server that has been silent
+// all the while, and takes it in the last moment, would have a publication whose answer nobody
+// waits for any more: a second for the 32 s of Timer F.
+func lastRetransmission(ctx context.Context) time.Time {
+	end, bounded := ctx.Deadline()
+	if !bounded {
+		return time.Now().Add(24 * time.Hour)
+	}
+	return end.Add(-time.Until(end) / 32)
 }
 
 // send writes one datagram. If that fails, the next request has a new socket; those under

@@ -71,6 +71,20 @@ func TestServerComesBack(t *testing.T) {
 	}
 }
 
+// TestLastMoment: a request is not repeated when nobody will wait for its answer.
+func TestLastMoment(t *testing.T) {
+	t.Parallel()
+	var heard atomic.Int32
+	srv := siptest.New(t, "udp", "127.0.0.1:0", func(siptest.Request) { heard.Add(1) })
+	// It is sent at 0 and 0.5 s, and would be at 1.5 s.
+	if _, err := send(clientTo(t, srv.Addr(), "udp"), 1520*time.Millisecond); !errors.Is(err, errNoAnswer) {
+		t.Error(err)
+	}
+	if n := heard.Load(); n != 2 {
+		t.Errorf("heard %d times, not twice", n)
+	}
+}
+
 func TestRefusedPort(t *testing.T) {
 	t.Parallel()
 	addr := refuser(t)
