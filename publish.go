@@ -21,7 +21,7 @@ type publication struct {
 	unsure  bool // a request went unanswered, so that has may be out of date
 	expires time.Duration
 	life    time.Duration // as the server has granted it
-	former  string // a tag that the server failed at, to be removed in case it knows it after all
+	former  string        // a tag that the server failed at, to be removed in case it knows it after all
 
 	timer       timer
 	refreshAt   time.Duration // when to refresh

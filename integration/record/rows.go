@@ -13,6 +13,15 @@ type Row struct {
 	Holds string // what must hold
 }
 
+// Short says where rows fall short of what must hold, by their ID.
+var Short = map[string]string{
+	"proxy-killed-db": "phones that went with the proxy are taken for calls until Kamailio has asked them in vain: with its shortest keepalive, 30 s, that is some 42 s after the kill",
+	"sidecar-killed":  "a kill leaves 2 to 14 orphans at 300 calls/s, not one: requests in flight, and answers that the store had not yet written (5 ms)",
+	"server-412":      "it takes back-off and, where the server acts on what it denies, the orphans' Expires",
+	"clock":           "by injected clocks; the clock of a whole machine was not set",
+	"restart-200k":    "what is published is taken over after 1 s; in step with a proxy of 100,000 calls, whose list alone takes it 1 to 1.5 s, after 4 to 6 s",
+}
+
 // Rows is the table, in its order on the page. Every row needs a test that records it.
 var Rows = []Row{
 	{"schedules", "random schedules of all that a simulation can do at once: events lost, doubled, shuffled, stamps inverted; proxies cut off, restarted; servers that lose answers, fail, forget; the sidecar restarted and killed", "I2 and I4 at every step; I8 and I3 at the end"},
@@ -30,7 +39,7 @@ var Rows = []Row{
 	{"evapi-large", "frame of 10 MB", "reconnected and resynced, nobody stuck, no process ends; memory stays"},
 	{"events-lost", "events lost: the proxy's queue overflows", "found within 30 s, healed, counted"},
 	{"events-shuffled", "events doubled and reordered, end before start", "state equals the truth"},
-	{"audit", "audits of 20,000 dialogs under calls", "no call fails, and calls are set up as fast as without"},
+	{"audit", "audits of 20,000 and of 100,000 dialogs under calls", "no call fails, and calls are set up as fast as without"},
 	{"sidecar-killed-steps", "sidecar killed -9 at every step of a publication", "after the restart nobody stuck, no second live publication beyond Expires"},
 	{"sidecar-killed", "sidecar killed -9 at random under 300 calls/s", "everybody clear at the real presence server after the load, nothing left in its table after Expires"},
 	{"sidecar-frozen", "sidecar frozen for 20 s, then continued", "no call fails; right within 30 s"},

@@ -34,7 +34,7 @@ func page(entries []record.Entry) string {
 		fmt.Fprintf(&b, "| [%s](#%s) | %s | %s |\n", cell(r.Fault), anchor(r), cell(r.Holds), thousands(times))
 	}
 	for _, r := range record.Rows {
-		fmt.Fprintf(&b, "\n## %s\n\n%s.\nMust hold: %s.\n\n| test | times | observed | on |\n|---|---|---|---|\n", anchor(r), upper(r.Fault), r.Holds)
+		fmt.Fprintf(&b, "\n## %s\n\n%s.\nMust hold: %s.\n%s\n| test | times | observed | on |\n|---|---|---|---|\n", anchor(r), upper(r.Fault), r.Holds, falls(r))
 		for _, e := range of(r, entries) {
 			name := "`" + e.Test + "`"
 			if e.Soak {
@@ -81,6 +81,14 @@ func of(r record.Row, all []record.Entry) (out []record.Entry) {
 		}
 	}
 	return out
+}
+
+// falls says where a row falls short.
+func falls(r record.Row) string {
+	if short := record.Short[r.ID]; short != "" {
+		return "Falls short: " + short + ".\n"
+	}
+	return ""
 }
 
 func anchor(r record.Row) string { return r.ID }
