@@ -57,26 +57,21 @@ type dumper struct {
 // have left where we cannot see it is not to pile up.
 const dumpRetry = 5 * time.Minute
 
-// try returns a list by a dump, and whether there is one. If not, because of anything but the
-// proxy's silence, the proxy can be asked in the other way.
-func (d *dumper) try(ctx context.Context) (live []busylamp.Listed, ok bool, err error) {
-	if d.failing && time.Now().Before(d.retry) {
-		return nil, false, nil
-	}
-	live, err = d.list(ctx)
-	if ctx.Err() != nil {
-		return nil, false, ctx.Err()
-	}
+// due tells whether to try a dump.
+func (d *dumper) due() bool { return !d.failing || !time.Now().Before(d.retry) }
+
+// worked notes how a dump went, of a proxy that does answer: nil for well.
+func (d *dumper) worked(err error) {
 	if failed := err != nil; failed != d.failing {
 		d.failing = failed
 		d.warn(err)
 	}
 	d.retry = time.Now().Add(dumpRetry)
-	return live, err == nil, nil
 }
 
-// sweepDumps makes the directory for dumps if it is missing, and removes what earlier ones have
-// left there. A directory in which somebody else can make files is an error: Kamailio would
+// sweepDumps makes the directory for dumps if it is missing, and removes what has been left
+// there: by an earlier life, or by a Kamailio that wrote late. (Other proxies may be writing
+// right now.) A directory in which somebody else can make files is an error: Kamailio would
 // write where they point.
 func sweepDumps(dir string) error {
 	err := os.Mkdir(dir, dumpMode)
@@ -96,10 +91,15 @@ func sweepDumps(dir string) error {
 	}
 	old, err := filepath.Glob(filepath.Join(dir, dumpPrefix+"*"))
 	for _, name := range old {
-		err = errors.Join(err, os.Remove(name))
+		if info, gone := os.Stat(name); gone == nil && time.Since(info.ModTime()) > dumpStale {
+			err = errors.Join(err, os.Remove(name))
+		}
 	}
 	return err
 }
+
+// dumpStale is far above the time that a list may take.
+const dumpStale = 5 * time.Minute
 
 const dumpPrefix = "dialogs-"
 

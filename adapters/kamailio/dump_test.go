@@ -181,13 +181,24 @@ func TestDumpFallsBack(t *testing.T) {
 	if len(told) != 1 || told[0] == nil {
 		t.Errorf("told %v", told)
 	}
+	truth.dump.retry = time.Time{}
 	text = dumpLine(dlg{1, 1, 4, "c", "", "sip:a@example.com", "", "sip:b@example.com", ""}, 0)
-	truth.dump.retry = time.Now()
 	if l, err := truth.List(t.Context()); err != nil || len(l.Live) != 1 {
 		t.Errorf("%+v, %v", l, err)
 	}
 	if len(told) != 2 || told[1] != nil {
 		t.Errorf("told %v", told)
+	}
+}
+
+// TestDumpOfADeadProxy: a proxy that does not answer at all says nothing of its dumps.
+func TestDumpOfADeadProxy(t *testing.T) {
+	truth := NewTruthByFile(client(t, "http://127.0.0.1:1/RPC"), filepath.Join(t.TempDir(), "dump"), func(err error) { t.Error(err) })
+	if _, err := truth.dump.list(t.Context()); err == nil {
+		t.Error("a list")
+	}
+	if _, err := truth.live(t.Context()); err == nil || truth.dump.failing {
+		t.Errorf("%v", err)
 	}
 }
 
@@ -200,10 +211,15 @@ func TestDumpDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	stale, other := filepath.Join(dir, dumpPrefix+"X"), filepath.Join(dir, "other")
-	for _, name := range []string{stale, other} {
+	fresh := stale + "Y"
+	long := time.Now().Add(-2 * dumpStale)
+	for _, name := range []string{stale, fresh, other} {
 		if err := os.WriteFile(name, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := errors.Join(os.Chtimes(stale, long, long), os.Chtimes(other, long, long)); err != nil {
+		t.Fatal(err)
 	}
 	if err := sweepDumps(dir); err != nil {
 		t.Fatal(err)
@@ -214,8 +230,10 @@ func TestDumpDirectory(t *testing.T) {
 	if _, err := os.Stat(stale); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("an earlier file is still there: %v", err)
 	}
-	if _, err := os.Stat(other); err != nil {
-		t.Error(err)
+	for _, name := range []string{other, fresh} {
+		if _, err := os.Stat(name); err != nil {
+			t.Error(err)
+		}
 	}
 	shared, link := filepath.Join(above, "shared"), filepath.Join(above, "link")
 	if err := errors.Join(os.Mkdir(shared, 0o700), os.Chmod(shared, 0o777|os.ModeSticky), os.Symlink(dir, link)); err != nil {

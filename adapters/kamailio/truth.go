@@ -51,12 +51,18 @@ func (t *Truth) List(ctx context.Context) (busylamp.Listing, error) {
 // private memory, 8 MB by default (dlg.list dies of 5,000 dialogs), and a time that grows
 // with the square of their number.
 func (t *Truth) live(ctx context.Context) (live []busylamp.Listed, err error) {
-	if t.dump != nil {
-		if live, ok, err := t.dump.try(ctx); ok || err != nil {
-			return live, err
+	var failed error
+	if t.dump != nil && t.dump.due() {
+		if live, failed = t.dump.list(ctx); failed == nil {
+			t.dump.worked(nil)
+			return live, nil
 		}
+		live = nil
 	}
 	dialogs, err := t.briefing(ctx, "s")
+	if failed != nil && err == nil { // a proxy that does not answer says nothing of its dumps
+		t.dump.worked(failed)
+	}
 	for _, d := range dialogs {
 		if stage := stageOf(d.State); stage != busylamp.Ended {
 			live = append(live, busylamp.Listed{Dialog: d.dialog(), Stage: stage})
