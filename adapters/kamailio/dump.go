@@ -130,7 +130,7 @@ func (d *dumper) list(ctx context.Context) ([]busylamp.Listed, error) {
 		if err == nil {
 			d.last = f
 			d.reserved = min(max(dumpLeast, 2*size(f)), dumpMost)
-			return live, f.Truncate(size(f)) // what was reserved beyond is free again
+			return live, unix.Ftruncate(int(f.Fd()), size(f)) // what was reserved beyond is free again
 		}
 		f.Close()
 		if !errors.Is(err, errDumpFull) || d.reserved >= dumpMost {
