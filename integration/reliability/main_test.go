@@ -32,7 +32,7 @@ func TestPage(t *testing.T) {
 func TestCheck(t *testing.T) {
 	var all []record.Entry
 	for _, r := range record.Rows {
-		all = append(all, record.Entry{Row: r.ID, Test: "TestIt", Package: "./x", Injected: 1})
+		all = append(all, record.Entry{Row: r.ID, Test: "Test-" + r.ID + "/sub", Package: "./x", Injected: 1})
 	}
 	soak := record.Entry{Row: all[0].Row, Test: "TestLong", Package: "./x", Injected: 1, Soak: true}
 	if err := check(append(all, soak), all); err != nil {
@@ -42,7 +42,7 @@ func TestCheck(t *testing.T) {
 		t.Errorf("a row that no test has recorded: %v", err)
 	}
 	other := append(all[1:len(all):len(all)], record.Entry{Row: all[0].Row, Test: "TestOther", Package: "./x", Injected: 1})
-	if err := check(all, other); err == nil || !strings.Contains(err.Error(), "TestOther") || !strings.Contains(err.Error(), "TestIt") {
+	if err := check(all, other); err == nil || !strings.Contains(err.Error(), "TestOther") || !strings.Contains(err.Error(), "Test-"+all[0].Row) {
 		t.Errorf("a test that the page does not name, and one that is gone: %v", err)
 	}
 }
