@@ -40,7 +40,7 @@ func (s *Stack) Preload(o *KamailioOptions, n int) error {
 		return err
 	}
 	defer f.Close()
-	// db_text takes a minute for 100,000 rows with the default allocator, and a second with this.
+	// db_text takes far longer for 100,000 rows with the default allocator.
 	o.Allocator = "fm"
 	o.Modules += "loadmodule \"db_text.so\"\n"
 	// 3: the database is read at the start, and written at the end alone.
