@@ -276,16 +276,21 @@ func (w *world) calls() iter.Seq2[DialogID, simCall] {
 
 func user(n int) string { return fmt.Sprintf("sip:u%d@example.com", n) }
 
+// tick lets half a second pass, and not more than up to a time.
+func (w *world) tick(end time.Duration) {
+	w.now += min(500*time.Millisecond, end-w.now)
+	w.timeOut()
+	w.age()
+	w.giveUp()
+	w.e.Advance(w.now)
+	w.settle()
+}
+
 // pass lets time pass in small steps, with the servers answering unless they are told
 // not to.
 func (w *world) pass(d time.Duration, answer bool) {
 	for end := w.now + d; w.now < end; {
-		w.now += min(500*time.Millisecond, end-w.now)
-		w.timeOut()
-		w.age()
-		w.giveUp()
-		w.e.Advance(w.now)
-		w.settle()
+		w.tick(end)
 		for _, p := range w.proxies {
 			for answer && len(p.wire) > 0 {
 				w.deliver(p, 0)
@@ -305,12 +310,7 @@ func (w *world) pass(d time.Duration, answer bool) {
 // storm lets time pass while every server treats every request alike, and no proxy answers.
 func (w *world) storm(d time.Duration, how weather) {
 	for end := w.now + d; w.now < end; {
-		w.now += min(500*time.Millisecond, end-w.now)
-		w.timeOut()
-		w.age()
-		w.giveUp()
-		w.e.Advance(w.now)
-		w.settle()
+		w.tick(end)
 		for len(w.requests) > 0 {
 			w.answer(0, how)
 		}

@@ -127,12 +127,7 @@ func TestProxyRestartUnderLoad(t *testing.T) {
 	sc := newScene(t, stack.KamailioOptions{})
 	sc.register(t, users)
 	sc.start(t, stack.SidecarConfig{})
-	// The phones of these calls go with the proxy (a power cut): no BYE will ever come.
-	gone, err := sc.Phones(sc.proxy.Addr, stack.Domain)
-	check(t, err)
-	check(t, gone.Register(sc.ctx, "gone2"))
-	_, err = gone.Call(sc.ctx, "gone1", "gone2")
-	check(t, err)
+	gone := sc.doomed(t)
 
 	done := make(chan stack.LoadResult, 1)
 	go func() {
@@ -168,6 +163,18 @@ func TestProxyRestartUnderLoad(t *testing.T) {
 	newCall(t, sc)
 	record.Fault(t, "proxy-killed", 1, "%d lit when it was killed; down for %v, which cost %d of %d calls; the forgotten calls were dark %v after the restart; all lamps right %v after the load",
 		litThen, restarted.Sub(killed).Round(time.Millisecond), lost, res.Placed, cleared.Round(time.Millisecond), healed.Round(time.Millisecond))
+}
+
+// doomed returns the phones of gone1 and gone2, who are in a call. They are to go with the proxy
+// (a power cut): no BYE will ever come.
+func (sc *scene) doomed(t *testing.T) *stack.Phones {
+	t.Helper()
+	gone, err := sc.Phones(sc.proxy.Addr, stack.Domain)
+	check(t, err)
+	check(t, gone.Register(sc.ctx, "gone2"))
+	_, err = gone.Call(sc.ctx, "gone1", "gone2")
+	check(t, err)
+	return gone
 }
 
 func darkened(r *stack.Recorder, users ...string) error {

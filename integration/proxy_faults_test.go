@@ -28,11 +28,7 @@ func TestProxyRestartWithDialogs(t *testing.T) {
 		Pair: func(i int) (string, string) { return pair(users + i) }})
 	noFailures(t, up)
 	talking, leaving := up.Calls[:long], up.Calls[long:]
-	gone, err := sc.Phones(sc.proxy.Addr, stack.Domain)
-	check(t, err)
-	check(t, gone.Register(sc.ctx, "gone2"))
-	_, err = gone.Call(sc.ctx, "gone1", "gone2")
-	check(t, err)
+	gone := sc.doomed(t)
 
 	done := make(chan stack.LoadResult, 1)
 	go func() {
