@@ -54,7 +54,9 @@ func (s *Stack) dialogs() (string, error) {
 		text = append(text, more...)
 	}
 	file := s.file("dialogs.sqlite")
-	return file, sqlite(file, string(text))
+	// The mode stays with the file. Were Kamailio to set it, each of its processes would, all at
+	// once, and after a kill -9 some find the database locked: the proxy would not start.
+	return file, sqlite(file, "PRAGMA journal_mode=WAL;\n"+string(text))
 }
 
 // sqlite runs statements on a database.
@@ -67,12 +69,13 @@ func sqlite(file, statements string) error {
 	return nil
 }
 
-// dialogSettings has every change of a dialog written at once (db_mode 1).
+// dialogSettings has what changed written every second, by one process alone (db_mode 2): many
+// that write at once find SQLite locked now and then.
 func (k *Kamailio) dialogSettings() string {
 	return fmt.Sprintf(`
 loadmodule "db_sqlite.so"
-modparam("db_sqlite", "db_set_journal_mode", "%[1]s=WAL;")
-modparam("dialog", "db_url", "sqlite:///%[1]s")
-modparam("dialog", "db_mode", 1)
+modparam("dialog", "db_url", "sqlite:///%s")
+modparam("dialog", "db_mode", 2)
+modparam("dialog", "db_update_period", 1)
 `, k.dialogs)
 }
