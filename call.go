@@ -156,12 +156,15 @@ func (e *Engine) claimCalls(who *person, why reason) {
 	}
 	state := Unknown
 	switch {
+	case who.speaks&speaksCalls == 0:
+	case who.endpoint != nil:
+		state = who.endpoint.state(int(who.confirmed))
 	case who.confirmed > 0:
 		state = OnThePhone
 	case who.early > 0:
 		state = Ringing
 	}
-	e.claim(who, Claim{Source: sourceCalls, State: state, Since: e.now}, why)
+	e.claim(who, Claim{Source: sourceCalls, State: state, Since: e.now, telephony: true}, why)
 }
 
 // maxTombs bounds the dead that one proxy's book remembers.

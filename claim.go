@@ -5,29 +5,32 @@ import (
 	"time"
 )
 
-// State is what a source says of a presentity. The order is the default precedence,
-// strongest last: the fold takes the greatest.
+// State is what a source says of a presentity. Which is stronger, the [Precedence] says.
 type State uint8
 
-// The states, weakest first.
+// The states.
 const (
 	Unknown State = iota
 	Offline
 	Available
 	Away
-	Ringing // an early dialog; claimed only with early: publish
+	Ringing // an early dialog; published only with early: publish
 	Busy
 	Meeting
-	OnThePhone
+	OnThePhone // a call through one of our proxies
 	Presenting
 	DoNotDisturb
+	OtherCall // a call that another source sees
+	Forwarded // who forwards calls, where that is a state and no flag
+
+	states = iota
 )
 
-var stateNames = [...]string{"unknown", "offline", "available", "away", "ringing", "busy",
-	"meeting", "on-the-phone", "presenting", "do-not-disturb"}
+var stateNames = [states]string{"unknown", "offline", "available", "away", "ringing", "busy",
+	"meeting", "on-the-phone", "presenting", "do-not-disturb", "other-call", "forwarded"}
 
 func (s State) String() string {
-	if int(s) < len(stateNames) {
+	if s < states {
 		return stateNames[s]
 	}
 	return stateNames[0]
@@ -59,7 +62,17 @@ type Claim struct {
 	// Since is when the state began and Until when the claim lapses, in the engine's
 	// time; an Until of zero never lapses.
 	Since, Until time.Duration
+
+	telephony bool
+	echo      bool     // it may be our own word come back: see source.echoes
+	from      *source  // nil: built in
+	session   uint32   // of the source
+	sequence  uint64   // see Statement
+	details   *Details // nil: none
 }
 
 // sourceCalls is the built-in source: the calls that proxies tell of.
 const sourceCalls = "calls"
+
+// live tells whether a claim holds.
+func (c *Claim) live(now time.Duration) bool { return c.Until == 0 || c.Until > now }

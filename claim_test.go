@@ -15,13 +15,15 @@ func TestFold(t *testing.T) {
 		source string
 	}{
 		{"nothing", nil, Available, ""},
-		{"one", []Claim{{"calls", OnThePhone, s(1), 0}}, OnThePhone, "calls"},
-		{"the stronger wins", []Claim{{"calls", OnThePhone, s(9), 0}, {"hand", DoNotDisturb, s(1), 0}}, DoNotDisturb, "hand"},
-		{"of equal ones the newer", []Claim{{"calls", OnThePhone, s(1), 0}, {"pbx", OnThePhone, s(2), 0}}, OnThePhone, "pbx"},
-		{"a lapsed one does not count", []Claim{{"hand", DoNotDisturb, s(1), s(10)}, {"calls", OnThePhone, s(1), 0}}, OnThePhone, "calls"},
-		{"unknown and offline are no presence", []Claim{{"x", Unknown, s(1), 0}, {"y", Offline, s(1), 0}}, Available, ""},
+		{"one", []Claim{{Source: "calls", State: OnThePhone, Since: s(1), Until: 0}}, OnThePhone, "calls"},
+		{"the stronger wins", []Claim{{Source: "calls", State: OnThePhone, Since: s(9), Until: 0}, {Source: "hand", State: DoNotDisturb, Since: s(1), Until: 0}}, DoNotDisturb, "hand"},
+		{"of equal ones the newer", []Claim{{Source: "calls", State: OnThePhone, Since: s(1), Until: 0}, {Source: "pbx", State: OnThePhone, Since: s(2), Until: 0}}, OnThePhone, "pbx"},
+		{"a lapsed one does not count", []Claim{{Source: "hand", State: DoNotDisturb, Since: s(1), Until: s(10)}, {Source: "calls", State: OnThePhone, Since: s(1), Until: 0}}, OnThePhone, "calls"},
+		{"unknown is no presence", []Claim{{Source: "x", State: Unknown, Since: s(1), Until: 0}}, Available, ""},
+		{"offline is what is left", []Claim{{Source: "x", State: Unknown, Since: s(2), Until: 0}, {Source: "y", State: Offline, Since: s(1), Until: 0}}, Offline, "y"},
 	} {
-		got := fold(c.claims, s(10))
+		r := newRules(nil, nil, "")
+		got := r.fold(c.claims, s(10), nil)
 		if got.State != c.want || got.Source != c.source {
 			t.Errorf("%s: got %v by %q, want %v by %q", c.name, got.State, got.Source, c.want, c.source)
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -29,6 +30,16 @@ type Config struct {
 	MaxCalls   int           // a proxy's calls at most: 2,000,000
 	Seed       uint64        // for jitter
 	Durable    bool          // Work.Store is wanted
+
+	Sources   []SourceConfig
+	Endpoints []EndpointConfig
+	// Speaks tells whether a source, by name ("calls" for the built-in one), is heard of a
+	// presentity; nil: every source of everybody.
+	Speaks     func(p Presentity, source string) bool
+	UPN        func(Presentity) string // user principal names, "" for none; may be nil
+	Preferred  string                  // a source: where it says something, other sources but the built-in ones are not heard
+	Precedence Precedence              // DefaultPrecedence
+	Shown      map[State]State         // what a state is published as, where it is not itself; Unknown: nothing
 }
 
 // PublisherConfig is what the engine needs to know of a publisher.
@@ -43,7 +54,19 @@ type PublisherConfig struct {
 	Wants          func(Presentity) bool // whose presence is published here: everybody's
 	// NoSentinel does without the refreshes that find a server which lost its table.
 	NoSentinel bool
+	// Part is what is published: everything, or one half of it where they are kept apart.
+	Part Part
 }
+
+// Part is a half of a presence.
+type Part uint8
+
+// The parts of a presence.
+const (
+	Everything Part = iota
+	TelephonyOnly
+	RichOnly
+)
 
 // Engine is the core: a state machine whose inputs are method calls and time, and whose
 // outputs are [Work]. It does no I/O, starts no goroutine and has no clock; one goroutine
@@ -55,6 +78,8 @@ type Engine struct {
 	clock      uint64 // counts the calls that were seen, so that "before" can be told
 	proxies    []*proxy
 	publishers []*publisher
+	sources    []*source
+	rules      rules
 	byURI      map[Presentity]*person
 	people     []*person
 	wheel      wheel
@@ -67,12 +92,14 @@ type Engine struct {
 
 // Work is what the engine wants done since it was last asked.
 type Work struct {
-	Publish []PublishWork
-	Lists   []ListWork
-	Details []DetailWork
-	Store   []StoreOp // in their order; times are the engine's
-	Changes []Change
-	Notes   []Note
+	Publish  []PublishWork
+	Lists    []ListWork
+	Details  []DetailWork
+	Watches  []WatchWork
+	Store    []StoreOp // in their order; times are the engine's
+	Changes  []Change
+	Statuses []StatusChange
+	Notes    []Note
 }
 
 // PublishWork is a request for the publisher with an index in Config.Publishers.
@@ -139,7 +166,47 @@ func New(cfg Config) (*Engine, error) {
 			expires: expires, initial: orElse(p.InitialExpires, expires), max: orElse(p.Max, 256),
 			rate: bucket{rate: p.Rate}, wants: p.Wants, sentinel: !p.NoSentinel, codes: make(map[int]uint64)})
 	}
-	return e, nil
+	if err := e.addSources(); err != nil {
+		return nil, err
+	}
+	return e, e.addEndpoints(cfg.Endpoints)
+}
+
+// addSources sets the sources up, and who hears of them.
+func (e *Engine) addSources() error {
+	if len(e.cfg.Sources) > maxSources {
+		return fmt.Errorf("%d sources: at most %d", len(e.cfg.Sources), maxSources)
+	}
+	e.rules = newRules(e.cfg.Precedence, e.cfg.Shown, e.cfg.Preferred)
+	deaf := make([]map[string]bool, len(e.publishers)) // to sources, by name
+	for i, c := range e.cfg.Sources {
+		src := &source{SourceConfig: c, index: i, words: make(map[string]int), claimed: make(map[*person]struct{})}
+		for _, name := range c.Reads {
+			at := slices.IndexFunc(e.publishers, func(p *publisher) bool { return p.name == name })
+			if at < 0 {
+				return fmt.Errorf("source %s: reads from publisher %q, which is none", c.Name, name)
+			}
+			src.reads = append(src.reads, at)
+			if deaf[at] == nil {
+				deaf[at] = make(map[string]bool)
+			}
+			deaf[at][c.Name] = true
+		}
+		e.sources = append(e.sources, src)
+	}
+	for i, p := range e.publishers {
+		p.hears = hearing(e.cfg.Publishers[i].Part, deaf[i])
+	}
+	return nil
+}
+
+// hearing returns which claims a publisher hears of, nil for all.
+func hearing(which Part, deaf map[string]bool) part {
+	half := map[Part]part{TelephonyOnly: telephony, RichOnly: rich}[which]
+	if half == nil && deaf == nil {
+		return nil
+	}
+	return func(c *Claim) bool { return !deaf[c.Source] && (half == nil || half(c)) }
 }
 
 func orElse[T comparable](v, def T) T {
@@ -326,6 +393,7 @@ func (e *Engine) dispatch() {
 			e.send(p)
 		}
 	}
+	e.dispatchSources()
 }
 
 // pop takes the next publication from the best lane, nil if none waits. What went on from

@@ -13,7 +13,8 @@ type Loop struct {
 	engine     *Engine
 	proxies    []Proxy
 	publishers []Publisher
-	observe    func([]Change, []Note)
+	sources    []Source
+	observe    func(Work)
 	keep       func([]StoreOp)
 
 	mailbox  chan func(*Engine)
@@ -36,7 +37,8 @@ const maxBatch = 256
 type LoopConfig struct {
 	Proxies    []Proxy
 	Publishers []Publisher
-	Observe    func([]Change, []Note) // is told what people should read; may be nil
+	Sources    []Source
+	Observe    func(Work) // is told what people should read: Changes, Statuses, Notes; may be nil
 	// Keep hands changes to the store, and does not wait for it; times are from now on.
 	// May be nil.
 	Keep func([]StoreOp)
@@ -50,7 +52,7 @@ const settleTime = time.Second
 
 // NewLoop returns a loop around an engine, which is the loop's from now on.
 func NewLoop(e *Engine, cfg LoopConfig) *Loop {
-	return &Loop{engine: e, proxies: cfg.Proxies, publishers: cfg.Publishers, observe: cfg.Observe, keep: cfg.Keep,
+	return &Loop{engine: e, proxies: cfg.Proxies, publishers: cfg.Publishers, sources: cfg.Sources, observe: cfg.Observe, keep: cfg.Keep,
 		withdraw: cfg.Withdraw, asking: make([]context.CancelFunc, len(cfg.Proxies)), mailbox: make(chan func(*Engine), mailboxSize), done: make(chan struct{})}
 }
 
@@ -115,6 +117,9 @@ func (l *Loop) Records(ctx context.Context) ([]Record, error) {
 	return records, err
 }
 
+// Handover returns what is known by sources, after Run.
+func (l *Loop) Handover() Handover { return l.engine.Handover(time.Since(l.began)) }
+
 // after makes a record's times relative to a moment.
 func (r *Record) after(now time.Duration) { r.Expires, r.Refresh = r.Expires-now, r.Refresh-now }
 
@@ -136,8 +141,11 @@ func (l *Loop) step(f func(*Engine)) {
 
 // perform carries out what the engine wants done.
 func (l *Loop) perform(w Work) {
-	if l.observe != nil && len(w.Changes)+len(w.Notes) > 0 {
-		l.observe(w.Changes, w.Notes)
+	if l.observe != nil && len(w.Changes)+len(w.Statuses)+len(w.Notes) > 0 {
+		l.observe(w)
+	}
+	for _, w := range w.Watches {
+		l.sources[w.Source].Watch(w)
 	}
 	if l.keep != nil && len(w.Store) > 0 {
 		now := time.Since(l.began)
@@ -232,6 +240,11 @@ func (l *Loop) Doubt(proxy int, why string) { l.post(func(e *Engine) { e.Doubt(p
 // Calls posts [Engine.Calls]. The slice is the engine's from now on.
 func (l *Loop) Calls(proxy int, events []CallEvent) {
 	l.post(func(e *Engine) { e.Calls(proxy, events) })
+}
+
+// Report posts [Engine.Report].
+func (l *Loop) Report(source int, r SourceReport) {
+	l.post(func(e *Engine) { e.Report(source, r) })
 }
 
 // Do lets f look at the engine, or change it, and returns when it has. f must be quick:

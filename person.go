@@ -1,6 +1,9 @@
 package busylamp
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // person is a presentity with something to tell: calls, claims or publications. One that
 // has none of them any more is forgotten.
@@ -11,8 +14,12 @@ type person struct {
 	early     int32
 	claims    []Claim // one of each source
 	presence  Presence
-	pubs      []publication // one of each publisher
-	timer     timer         // the next claim to lapse
+	watchers  []string        // who asks for this presentity's presence
+	subs      []*subscription // one of each source that is to watch it
+	speaks    uint64          // sources by index that are heard of this presentity, and speaksCalls
+	endpoint  *EndpointConfig // nil: a person
+	pubs      []publication   // one of each publisher
+	timer     timer           // the next claim to lapse
 }
 
 // join counts a call in. Nobody (nil) counts nothing.
@@ -39,6 +46,7 @@ func (e *Engine) person(uri Presentity) *person {
 	}
 	who = &person{uri: uri, place: len(e.people), presence: Presence{State: Available, Since: e.now}}
 	who.timer.owner = who
+	who.speaks = e.speakers(uri)
 	who.pubs = make([]publication, len(e.publishers))
 	for i := range who.pubs {
 		p := &who.pubs[i]
@@ -52,7 +60,7 @@ func (e *Engine) person(uri Presentity) *person {
 
 // forgetIdle drops somebody who has nothing to tell.
 func (e *Engine) forgetIdle(who *person) {
-	if who.confirmed+who.early > 0 || len(who.claims) > 0 {
+	if who.confirmed+who.early > 0 || len(who.claims) > 0 || len(who.watchers) > 0 || who.endpoint != nil {
 		return
 	}
 	if e.byURI[who.uri] != who {
@@ -107,26 +115,34 @@ func (e *Engine) claim(who *person, c Claim, why reason) {
 // setClaim reports whether the claim differs from the earlier one. A claim of Unknown is
 // none.
 func (who *person) setClaim(c Claim) bool {
-	for i := range who.claims {
-		old := &who.claims[i]
-		if old.Source != c.Source {
-			continue
-		}
-		if old.State == c.State && old.Until == c.Until {
-			return false
-		}
-		if c.State == Unknown {
-			who.claims = append(who.claims[:i], who.claims[i+1:]...)
-		} else {
-			*old = c
-		}
+	old := who.claimOf(c.Source)
+	switch {
+	case old == nil && c.State == Unknown:
+		return false
+	case old == nil:
+		who.claims = append(who.claims, c)
+		c.from.claims(who, true)
+		return true
+	case c.State == Unknown:
+		c.from = old.from
+		who.claims = slices.DeleteFunc(who.claims, func(old Claim) bool { return old.Source == c.Source })
+		c.from.claims(who, false)
 		return true
 	}
-	if c.State == Unknown {
+	if old.State == c.State && old.Until == c.Until && c.from == nil {
 		return false
 	}
-	who.claims = append(who.claims, c)
+	*old = c
 	return true
+}
+
+func (who *person) claimOf(source string) *Claim {
+	for i := range who.claims {
+		if who.claims[i].Source == source {
+			return &who.claims[i]
+		}
+	}
+	return nil
 }
 
 // refold makes one presence of somebody's claims.
@@ -134,23 +150,46 @@ func (e *Engine) refold(who *person, why reason) {
 	if next := who.nextLapse(e.now); next > 0 {
 		e.wheel.set(&who.timer, next)
 	}
-	presence := fold(who.claims, e.now)
-	if presence.State == who.presence.State {
-		if presence.Source != "" {
-			who.presence.Source = presence.Source // another says the same now
+	presence := e.rules.fold(who.claims, e.now, nil)
+	changed := presence.State != who.presence.State
+	switch {
+	case changed:
+		if presence.Source == "" {
+			presence.Since = e.now
 		}
-		return
+		e.stats.Changes++
+		e.out.Changes = append(e.out.Changes, Change{Presentity: who.uri, Old: who.presence, New: presence, why: why})
+		who.presence = presence
+	case presence.Source != "":
+		who.presence.Source = presence.Source // another says the same now
 	}
-	if presence.Source == "" {
-		presence.Since = e.now
-	}
-	e.stats.Changes++
-	e.out.Changes = append(e.out.Changes, Change{Presentity: who.uri, Old: who.presence, New: presence, why: why})
-	who.presence = presence
 	for i := range who.pubs {
-		who.pubs[i].hurry(e)
-		e.plan(&who.pubs[i])
+		p := &who.pubs[i]
+		want := e.wanted(p)
+		if want == p.want && !changed {
+			continue
+		}
+		p.want = want
+		p.hurry(e)
+		e.plan(p)
 	}
+}
+
+// wanted is what a publisher's server is to show of somebody, Unknown for nothing.
+func (e *Engine) wanted(p *publication) State {
+	who := p.person
+	if p.muted || e.stopping {
+		return Unknown
+	}
+	presence := who.presence
+	if p.publisher.hears != nil {
+		presence = e.rules.fold(who.claims, e.now, p.publisher.hears)
+	}
+	shown := e.rules.shown[presence.State]
+	if shown == Unknown && presence.State == Available && who.endpoint != nil {
+		return Available // nobody else says that an application is there
+	}
+	return shown
 }
 
 // nextLapse returns when the next of somebody's claims lapses, 0 for never.
@@ -165,14 +204,13 @@ func (who *person) nextLapse(now time.Duration) (next time.Duration) {
 
 // wake drops the claims that have lapsed.
 func (who *person) wake(e *Engine) {
-	live := who.claims[:0]
-	for _, c := range who.claims {
-		if c.Until == 0 || c.Until > e.now {
-			live = append(live, c)
+	who.claims = slices.DeleteFunc(who.claims, func(c Claim) bool {
+		lapsed := !c.live(e.now)
+		if lapsed {
+			c.from.claims(who, false)
 		}
-	}
-	clear(who.claims[len(live):])
-	who.claims = live
+		return lapsed
+	})
 	e.refold(who, reason{what: "claim lapsed"})
 	e.forgetIdle(who)
 }

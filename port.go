@@ -48,6 +48,14 @@ type Publisher interface {
 	Publish(ctx context.Context, r Request) Outcome
 }
 
+// Source is a system that knows of people's presence. What it brings goes to [Loop.Report].
+type Source interface {
+	// Watch hands over whom to watch and whom no more. It comes from one goroutine at a time
+	// and must not block: a source that cannot follow is to report itself down, and forgets
+	// whom it watched.
+	Watch(WatchWork)
+}
+
 // Store keeps what servers have, so that the next life of the sidecar can take it over
 // even if this one is killed. Its methods come from one goroutine at a time.
 type Store interface {

@@ -11,17 +11,92 @@ type Presence struct {
 	Since time.Duration
 }
 
-// fold returns the presence that live claims amount to: the strongest state wins, and of
-// equal ones the newest.
-func fold(claims []Claim, now time.Duration) Presence {
-	best := Presence{State: Available}
-	for _, c := range claims {
-		if c.Until != 0 && c.Until <= now || c.State <= Offline {
-			continue
-		}
-		if c.State > best.State || c.State == best.State && c.Since > best.Since {
-			best = Presence{State: c.State, Source: c.Source, Since: c.Since}
+// Precedence is the table by which claims fold: states, the strongest first. A state that
+// is not in it is not heard.
+type Precedence []State
+
+// DefaultPrecedence returns the table where none is configured.
+func DefaultPrecedence() Precedence {
+	return Precedence{DoNotDisturb, Presenting, OnThePhone, OtherCall, Meeting, Busy, Ringing, Away, Available, Offline}
+}
+
+// rules are how claims become a presence, and a presence what is published.
+type rules struct {
+	rank      [states]uint8 // 0: not heard
+	shown     [states]State // what is published; Unknown: nothing
+	preferred string        // a source, "" for none
+}
+
+func newRules(order Precedence, shown map[State]State, preferred string) rules {
+	r := rules{preferred: preferred}
+	if order == nil {
+		order = DefaultPrecedence()
+	}
+	for i, s := range order {
+		r.rank[s] = uint8(len(order) - i)
+	}
+	for s := range State(states) {
+		if s.Published() {
+			r.shown[s] = s
 		}
 	}
+	r.shown[OtherCall] = OnThePhone
+	for s, as := range shown {
+		r.shown[s] = as
+	}
+	return r
+}
+
+// part tells which claims somebody hears of.
+type part func(*Claim) bool
+
+// telephony and rich are the two halves of a presence that some keep apart: what a phone
+// does, and what its owner chose.
+func telephony(c *Claim) bool { return c.telephony }
+func rich(c *Claim) bool      { return !c.telephony }
+
+// fold returns the presence that live claims amount to, of those that are heard (nil: all):
+// the strongest state wins, of equal ones that of the source with the higher priority, and
+// then the newest.
+func (r *rules) fold(claims []Claim, now time.Duration, heard part) Presence {
+	best, strength, priority := Presence{State: Available}, uint8(0), 0
+	preferred := r.preferred != "" && r.hearsPreferred(claims, now, heard)
+	for i := range claims {
+		c := &claims[i]
+		if !c.live(now) || c.echo || heard != nil && !heard(c) || preferred && c.from != nil && c.Source != r.preferred {
+			continue
+		}
+		state := r.state(c)
+		rank, prio := r.rank[state], c.priority()
+		if rank == 0 || rank < strength || rank == strength && (prio < priority || prio == priority && c.Since <= best.Since) {
+			continue
+		}
+		best, strength, priority = Presence{State: state, Source: c.Source, Since: c.Since}, rank, prio
+	}
 	return best
+}
+
+func (r *rules) hearsPreferred(claims []Claim, now time.Duration, heard part) bool {
+	for i := range claims {
+		if c := &claims[i]; c.Source == r.preferred && c.live(now) && !c.echo && (heard == nil || heard(c)) {
+			return true
+		}
+	}
+	return false
+}
+
+// state is what a claim counts as: a forwarded phone is forwarded, whether it is busy or not,
+// where that is a state.
+func (r *rules) state(c *Claim) State {
+	if c.details != nil && c.details.Forward != NotForwarded && r.rank[Forwarded] > r.rank[c.State] {
+		return Forwarded
+	}
+	return c.State
+}
+
+func (c *Claim) priority() int {
+	if c.from == nil {
+		return 0
+	}
+	return c.from.Priority
 }

@@ -13,27 +13,39 @@ const MaxURI = 255
 
 // Presentity is the canonical URI of somebody whose presence is told (RFC 3856):
 // "sip:user@host", the host in lower case, no port, password, parameters or headers,
-// and only those characters escaped in the user part that must be (RFC 3261 section 25.1).
+// and only those characters escaped in the user part that must be (RFC 3261 section 25.1);
+// or "tel:+digits", a global number without visual separators (RFC 3966).
 type Presentity string
 
-// Domain returns the host part.
-func (p Presentity) Domain() string { return string(p[strings.LastIndexByte(string(p), '@')+1:]) }
-
-// User returns the user part, still escaped.
-func (p Presentity) User() string {
-	return strings.TrimPrefix(string(p[:strings.LastIndexByte(string(p), '@')]), "sip:")
+// Domain returns the host part, "" for a number.
+func (p Presentity) Domain() string {
+	_, host, _ := strings.Cut(string(p), "@")
+	return host
 }
 
-// ParsePresentity makes a presentity of a SIP or SIPS URI (RFC 3261 section 19.1). The
-// URI comes from strangers: whatever is not plainly a user at a host is an error, never
-// a guess.
+// User returns the user part, still escaped; a number with its "+".
+func (p Presentity) User() string {
+	_, rest, _ := strings.Cut(string(p), ":")
+	user, _, _ := strings.Cut(rest, "@")
+	return user
+}
+
+// IsNumber tells a telephone number from somebody at a host.
+func (p Presentity) IsNumber() bool { return strings.HasPrefix(string(p), "tel:") }
+
+// ParsePresentity makes a presentity of a SIP or SIPS URI (RFC 3261 section 19.1), or of a
+// tel URI with a global number. The URI comes from strangers: whatever is not plainly a user
+// at a host or a number is an error, never a guess.
 func ParsePresentity(uri string) (Presentity, error) {
 	if len(uri) > MaxURI {
 		return "", fmt.Errorf("URI of %d bytes: at most %d can be a presentity", len(uri), MaxURI)
 	}
 	rest, ok := cutScheme(uri)
+	if number, isTel := cutTel(uri); isTel {
+		return parseNumber(uri, number)
+	}
 	if !ok {
-		return "", fmt.Errorf("URI %q: not a sip: or sips: URI", uri)
+		return "", fmt.Errorf("URI %q: not a sip:, sips: or tel: URI", uri)
 	}
 	user, host, ok := strings.Cut(rest, "@")
 	user, _, _ = strings.Cut(user, ":") // a password
@@ -62,6 +74,36 @@ func ParsePresentity(uri string) (Presentity, error) {
 func cutScheme(uri string) (rest string, ok bool) {
 	scheme, rest, ok := strings.Cut(uri, ":")
 	return rest, ok && (strings.EqualFold(scheme, "sip") || strings.EqualFold(scheme, "sips"))
+}
+
+func cutTel(uri string) (number string, ok bool) {
+	scheme, number, ok := strings.Cut(uri, ":")
+	return number, ok && strings.EqualFold(scheme, "tel")
+}
+
+// ITU-T E.164 allows 15 digits; fewer than 3 are a country code alone.
+const leastDigits, mostDigits = 3, 15
+
+// parseNumber takes a global number (RFC 3966 section 5.1.4); its parameters do not change
+// whose it is. A local number (1001;phone-context=...) is an error: it means one telephone
+// here and another there.
+func parseNumber(uri, number string) (Presentity, error) {
+	number, _, _ = strings.Cut(number, ";")
+	b := make([]byte, 0, len("tel:+")+mostDigits)
+	b = append(b, "tel:"...)
+	for i := range len(number) {
+		switch c := number[i]; {
+		case c == '+' && i == 0, c >= '0' && c <= '9' && i > 0:
+			b = append(b, c)
+		case strings.IndexByte("-.()", c) >= 0 && i > 0: // visual separators
+		default:
+			return "", fmt.Errorf("URI %q: not a global number: + and digits", uri)
+		}
+	}
+	if n := len(b) - len("tel:+"); n < leastDigits || n > mostDigits {
+		return "", fmt.Errorf("URI %q: %d digits: a global number has %d to %d", uri, max(n, 0), leastDigits, mostDigits)
+	}
+	return Presentity(b), nil
 }
 
 func canonicalHost(s string) (string, bool) {

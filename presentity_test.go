@@ -24,6 +24,8 @@ func TestParsePresentity(t *testing.T) {
 		{`sip:a"b\c@example.com`, "sip:a%22b%5Cc@example.com"},
 		{"sip:<x>@example.com", "sip:%3Cx%3E@example.com"},
 		{"sip:a%40b@example.com", "sip:a%40b@example.com"},
+		{"tel:+31612345678", "tel:+31612345678"},
+		{"TEL:+31-6-(12)34.5678;phone-context=x", "tel:+31612345678"},
 	} {
 		got, err := ParsePresentity(c.uri)
 		if err != nil || string(got) != c.want {
@@ -31,7 +33,7 @@ func TestParsePresentity(t *testing.T) {
 		}
 	}
 	for _, uri := range []string{
-		"", "sip:", "alice@example.com", "tel:+31612345678", "sip:example.com", "sip:@example.com", "sip::pw@example.com",
+		"", "sip:", "alice@example.com", "tel:31612345678", "tel:1001;phone-context=example.com", "tel:+1", "tel:+", "tel:", "tel:+1234567890123456", "tel:+12x45", "tel:+1+234", "tel:-+1234", "sip:example.com", "sip:@example.com", "sip::pw@example.com",
 		"sip:alice@", "sip:alice@exa mple.com", "sip:alice@example.com@evil.org", "sip:alice@[", "sip:alice@[]",
 		"sip:a\x00b@example.com", "sip:a\nb@example.com", "sip:a\x7fb@example.com", "sip:a\xff@example.com",
 		"sip:a%2@example.com", "sip:a%zz@example.com", "sip:a@exa\"mple.com", "sip:a@exämple.com",
@@ -56,7 +58,7 @@ func TestCutURI(t *testing.T) {
 
 // FuzzParsePresentity: canonical is canonical, and nothing strange gets through.
 func FuzzParsePresentity(f *testing.F) {
-	for _, s := range []string{"sip:alice@example.com", "sips:%61@[::1]:5061;x?y", `sip:"<\>%25@h`, "sip:a@b@c"} {
+	for _, s := range []string{"sip:alice@example.com", "sips:%61@[::1]:5061;x?y", `sip:"<\>%25@h`, "sip:a@b@c", "tel:+1-234;x"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, uri string) {
@@ -68,7 +70,7 @@ func FuzzParsePresentity(f *testing.F) {
 		if err != nil || again != p {
 			t.Fatalf("%q is %q, and that is %q, %v", uri, p, again, err)
 		}
-		if len(p) > MaxURI || p.User() == "" || p.Domain() == "" || strings.Count(string(p), "@") != 1 {
+		if len(p) > MaxURI || p.User() == "" || (p.Domain() == "") != p.IsNumber() || strings.Contains(string(p), "@") == p.IsNumber() || strings.Count(string(p), "@") > 1 {
 			t.Fatalf("%q gives %q", uri, p)
 		}
 		for i := range len(p) {

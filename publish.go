@@ -18,7 +18,8 @@ type publication struct {
 	// it holds until expires, Unknown when it holds nothing that we know of.
 	tag     string
 	has     State
-	unsure  bool // a request went unanswered, so that has may be out of date
+	want    State // what it should show, Unknown for nothing
+	unsure  bool  // a request went unanswered, so that has may be out of date
 	expires time.Duration
 	life    time.Duration // as the server has granted it
 	former  string        // a tag that the server failed at, to be removed in case it knows it after all
@@ -59,6 +60,7 @@ type publisher struct {
 	initial  time.Duration // to ask for at first
 	max      int           // requests outstanding at most
 	wants    func(Presentity) bool
+	hears    part // of the claims; nil: all
 	inFlight int
 	lanes    [urgent + 1]queue[*publication]
 	circuit  circuit
@@ -79,14 +81,6 @@ type publisher struct {
 	codes    map[int]uint64
 }
 
-// desired is the state that the server should show.
-func (p *publication) desired() State {
-	if p.muted {
-		return Available
-	}
-	return p.person.presence.State
-}
-
 // next says what brings the server's knowledge to what is desired: the kind of request to
 // send now, or 0 and when to look again (0: never).
 func (p *publication) next(now time.Duration) (k Kind, wake time.Duration) {
@@ -96,19 +90,18 @@ func (p *publication) next(now time.Duration) (k Kind, wake time.Duration) {
 	if p.has != Unknown && now >= p.expires {
 		p.nothing() // the server has let it go (RFC 3903 section 4.1)
 	}
-	desired := p.desired()
 	switch {
 	case p.former != "":
 		k = Remove
-	case !desired.Published() && p.has == Unknown:
+	case p.want == Unknown && p.has == Unknown:
 		return 0, 0
-	case !desired.Published():
+	case p.want == Unknown:
 		k = Remove
-	case p.has == desired && !p.unsure && now < p.refreshAt:
+	case p.has == p.want && !p.unsure && now < p.refreshAt:
 		return 0, max(p.refreshAt, p.notBefore)
 	case p.has == Unknown || p.tag == "" || p.tagFailures >= tagDoubted:
 		k = Initial
-	case p.has == desired && !p.unsure:
+	case p.has == p.want && !p.unsure:
 		k = Refresh
 	default:
 		k = Modify
@@ -221,7 +214,7 @@ func (p *publication) unavailable(e *Engine, o Outcome) {
 // hurry shortens a refused publication's delay where a lamp shows what is not so, unless
 // the server asked for it.
 func (p *publication) hurry(e *Engine) {
-	if p.refused && !p.told && p.has != Unknown && p.has != p.desired() {
+	if p.refused && !p.told && p.has != Unknown && p.has != p.want {
 		p.notBefore = min(p.notBefore, e.now+e.spread(refusedStuck))
 	}
 }
@@ -329,7 +322,7 @@ func (p *publication) request(e *Engine, k Kind) Request {
 	default:
 		r.Tag, r.Expires = p.tag, p.publisher.asks(p.publisher.expires)
 	}
-	r.State = p.person.presence.State
+	r.State = p.want
 	r.DisplayName = e.cfg.Directory.DisplayName(p.person.uri)
 	return r
 }

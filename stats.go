@@ -2,6 +2,7 @@ package busylamp
 
 import (
 	"maps"
+	"slices"
 	"time"
 )
 
@@ -20,6 +21,7 @@ type Stats struct {
 	ResyncsFailed uint64
 	Drift         [driftKinds]uint64 // by Drift
 	Changes       uint64             // of a presence
+	Watches       uint64             // presentities that sources were asked for
 
 	Calls      int
 	People     int
@@ -90,7 +92,27 @@ type View struct {
 	Source       string
 	Age          time.Duration // how long it has been in this state
 	Calls, Early int
-	Publications []PublicationView
+	// Telephony and Rich are the two halves of State: what phones do, and what people chose.
+	Telephony, Rich State
+	Endpoint        bool
+	Watchers        []string // who asks for it
+	Sources         []SourceView
+	Publications    []PublicationView
+}
+
+// SourceView is what one source says of a presentity, and how the watching goes.
+type SourceView struct {
+	Source    string
+	Status    string // of the subscription, in words; "" if there is none
+	Reason    string // why, "" if there is nothing to say
+	State     State  // Unknown: it says nothing
+	Echo      bool   // taken for our own word, and not heard
+	Details   Details
+	Age       time.Duration // of the state
+	LapsesIn  time.Duration // 0: never
+	RetriesIn time.Duration // 0: not
+	Failures  int           // in a row
+	GaveUp    bool          // after so many
 }
 
 // PublicationView is one publication for people to look at.
@@ -157,9 +179,35 @@ func (e *Engine) Views(from, limit int) []View {
 	return out
 }
 
+func (who *person) sourceViews(e *Engine) (out []SourceView) {
+	for _, src := range e.sources {
+		s, c := who.subscriptionTo(src), who.claimOf(src.Name)
+		if s == nil && c == nil {
+			continue
+		}
+		v := SourceView{Source: src.Name}
+		if s != nil {
+			v.Status, v.Reason, v.Failures, v.GaveUp = s.word(), s.reason, int(s.failures), s.gaveUp
+			if s.state != Requesting && s.timer.tick != 0 {
+				v.RetriesIn = s.notBefore - e.now
+			}
+		}
+		if c != nil {
+			v.State, v.Echo, v.Age, v.LapsesIn = c.State, c.echo, e.now-c.Since, c.Until-e.now
+			if c.details != nil {
+				v.Details = *c.details
+			}
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
 func (e *Engine) view(who *person) View {
 	v := View{Presentity: who.uri, State: who.presence.State, Source: who.presence.Source,
-		Age: e.now - who.presence.Since, Calls: int(who.confirmed), Early: int(who.early)}
+		Age: e.now - who.presence.Since, Calls: int(who.confirmed), Early: int(who.early),
+		Telephony: e.rules.fold(who.claims, e.now, telephony).State, Rich: e.rules.fold(who.claims, e.now, rich).State,
+		Endpoint: who.endpoint != nil, Watchers: slices.Clone(who.watchers), Sources: who.sourceViews(e)}
 	for i := range who.pubs {
 		p := &who.pubs[i]
 		pv := PublicationView{Publisher: p.publisher.name, Has: p.has, Tag: p.tag, Attempts: int(p.attempts),

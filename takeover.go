@@ -35,7 +35,7 @@ func (e *Engine) Records() []Record {
 func (p *publication) record() Record {
 	return Record{Publisher: p.publisher.name, Presentity: p.person.uri, Tag: p.tag, State: p.has,
 		Expires: p.expires, Refresh: p.refreshAt, Unsure: p.unsure || p.outstanding != 0,
-		Clear: !p.person.presence.State.Published()}
+		Clear: p.want == Unknown}
 }
 
 // keep has the store follow what the server is known to have. That is learned from its
@@ -63,7 +63,7 @@ func (e *Engine) TakeOver(records []Record) {
 	}
 	for _, r := range records {
 		i, known := byName[r.Publisher]
-		if !known || r.Expires <= e.now || r.Tag == "" || !r.State.Published() {
+		if !known || r.Expires <= e.now || r.Tag == "" || r.State <= Offline {
 			e.out.Store = append(e.out.Store, StoreOp{Record: r, Delete: true})
 			continue
 		}
@@ -98,7 +98,44 @@ func (e *Engine) endTakeover() {
 	}
 	e.takeover = false
 	for _, who := range append([]*person(nil), e.people...) {
-		e.claim(who, Claim{Source: sourceTakeover, State: Unknown}, reason{what: "not in a call when taken over"})
+		if who.awaits(e) {
+			e.claim(who, Claim{Source: sourceTakeover, State: who.claimOf(sourceTakeover).State, Since: e.now, Until: e.now + sourceTime}, reason{})
+			continue
+		}
+		e.letGo(who)
+	}
+}
+
+func (e *Engine) letGo(who *person) {
+	e.claim(who, Claim{Source: sourceTakeover, State: Unknown}, reason{what: "not in a call when taken over"})
+}
+
+// sourceTime is how long the sources have, after the proxies, to say what they know of those
+// whose publications were taken over.
+const sourceTime = 30 * time.Second
+
+// awaits tells whether a source that speaks for somebody taken over has not done so yet.
+func (who *person) awaits(e *Engine) bool {
+	if who.claimOf(sourceTakeover) == nil || e.now > sourceTime*2 {
+		return false
+	}
+	for _, src := range e.sources {
+		s := who.subscriptionTo(src)
+		switch {
+		case !who.hears(src) || who.claimOf(src.Name) != nil:
+		case !src.running, src.info.Unasked && src.serves(who.uri):
+			return true
+		case s != nil && s.failures == 0 && (s.state == Waiting || s.state == Requesting || s.state == Subscribed):
+			return true
+		}
+	}
+	return false
+}
+
+// settleTakeover lets go of what was taken over, once the sources have spoken.
+func (e *Engine) settleTakeover(who *person) {
+	if !e.takeover && who.claimOf(sourceTakeover) != nil && !who.awaits(e) {
+		e.letGo(who)
 	}
 }
 

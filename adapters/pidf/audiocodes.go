@@ -29,17 +29,18 @@ const (
 		`<tuple id="`
 	acAfterTupleID = `">` + crlf +
 		`<status>` + crlf +
-		`<basic>open</basic>` + crlf +
-		`<ep:activities>` + crlf +
+		`<basic>open</basic>` + crlf
+	acActivities = `<ep:activities>` + crlf +
 		`<ep:activity>on-the-phone</ep:activity>` + crlf +
-		`</ep:activities>` + crlf +
-		`</status>` + crlf +
+		`</ep:activities>` + crlf
+	acAfterActivities = `</status>` + crlf +
 		`</tuple>` + crlf
 	acBeforeName = `<ci:display-name>`
 	acAfterName  = `</ci:display-name>` + crlf
 	acEnd        = `</presence>` + crlf
 
 	acSize = len(acBeforeEntity) + len(acBeforeTupleID) + len(acAfterTupleID) +
+		len(acActivities) + len(acAfterActivities) +
 		len(acBeforeName) + len(acAfterName) + len(acEnd)
 
 	// "0" is not a valid xs:ID, which cannot start with a digit, but it is
@@ -50,9 +51,9 @@ const (
 )
 
 // AudioCodes returns the document that an AudioCodes gateway publishes to
-// Skype for Business for d. The activity is on-the-phone whatever d says,
-// for that is the only one the profile has: "in a call or doesn't want to be
-// disturbed". A Note has no place in it.
+// Skype for Business for d. The activity is on-the-phone whatever d says but
+// that somebody is available, for it is the only one the profile has: "in a
+// call or doesn't want to be disturbed". A Note has no place in it.
 func AudioCodes(d Document) []byte {
 	size := acSize + len(acTupleID) + len(d.Entity) + len(d.TupleID) + len(d.DisplayName)
 	return AppendAudioCodes(make([]byte, 0, size), d)
@@ -66,6 +67,10 @@ func AppendAudioCodes(dst []byte, d Document) []byte {
 	dst = append(dst, acBeforeTupleID...)
 	dst = appendEscaped(dst, orDefault(d.TupleID, acTupleID))
 	dst = append(dst, acAfterTupleID...)
+	if d.Activity != Available {
+		dst = append(dst, acActivities...)
+	}
+	dst = append(dst, acAfterActivities...)
 	if d.DisplayName != "" {
 		dst = append(dst, acBeforeName...)
 		dst = appendEscaped(dst, d.DisplayName)

@@ -13,9 +13,9 @@
 // him. To be valid by the schemas as well, a document needs an Entity that is
 // a URI and a TupleID that is an XML name.
 //
-// There is no document for "available": a presentity who is that has his
-// publication withdrawn, by a PUBLISH with Expires 0 and no body (RFC 3903,
-// section 4.5).
+// A person who is available has his publication withdrawn, by a PUBLISH with
+// Expires 0 and no body (RFC 3903, section 4.5): it is for his own client to say
+// that he is. The document for "available" is an application's.
 package pidf
 
 // ContentType is the media type of every document of this package
@@ -66,4 +66,15 @@ const (
 	Meeting
 	// Away is a presentity who is not there.
 	Away
+	// Available is a presentity who has nothing to do: an application that is there. A
+	// person's client says this.
+	Available
 )
+
+// DefaultTupleID is the id of the tuple of a document that has none of its own.
+func DefaultTupleID(audioCodes bool) string {
+	if audioCodes {
+		return acTupleID
+	}
+	return rpidTupleID
+}

@@ -19,8 +19,8 @@ const (
 		`<tuple id="`
 	rpidBeforePersonID = `"><status><basic>open</basic></status></tuple>` + "\n" +
 		`<dm:person id="`
-	rpidBeforeActivities = rpidPersonSuffix + `"><rpid:activities>`
-	rpidBeforeNote       = `</rpid:activities><dm:note>`
+	rpidBeforeActivities = rpidPersonSuffix + `">`
+	rpidBeforeNote       = `<dm:note>`
 	rpidEnd              = `</dm:note></dm:person>` + "\n" +
 		`</presence>` + "\n"
 
@@ -60,8 +60,10 @@ func AppendRPID(dst []byte, d Document) []byte {
 	return append(dst, rpidEnd...)
 }
 
-// rpidActivities returns the content of <rpid:activities> (RFC 4480, section
-// 3.2) and the note that goes with it unless the document has its own.
+const rpidBusy = `<rpid:activities><rpid:busy/></rpid:activities>`
+
+// rpidActivities returns <rpid:activities> (RFC 4480, section 3.2), "" for
+// none, and the note that goes with it unless the document has its own.
 //
 // A call is both busy and on-the-phone, and busy comes first: pjsip looks at
 // the first activity alone, and of activities knows busy and away. Whoever
@@ -69,14 +71,16 @@ func AppendRPID(dst []byte, d Document) []byte {
 func rpidActivities(a Activity) (activities, note string) {
 	switch a {
 	case OnThePhone:
-		return `<rpid:busy/><rpid:on-the-phone/>`, "On the phone"
+		return `<rpid:activities><rpid:busy/><rpid:on-the-phone/></rpid:activities>`, "On the phone"
 	case Ringing:
-		return `<rpid:busy/>`, "Ringing"
+		return rpidBusy, "Ringing"
 	case Meeting:
-		return `<rpid:busy/><rpid:meeting/>`, "In a meeting"
+		return `<rpid:activities><rpid:busy/><rpid:meeting/></rpid:activities>`, "In a meeting"
 	case Away:
-		return `<rpid:away/>`, "Away"
+		return `<rpid:activities><rpid:away/></rpid:activities>`, "Away"
+	case Available:
+		return "", "Available"
 	default:
-		return `<rpid:busy/>`, "Busy"
+		return rpidBusy, "Busy"
 	}
 }

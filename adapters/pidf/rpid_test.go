@@ -36,6 +36,21 @@ func TestRPID(t *testing.T) {
 	}
 }
 
+// An application that is there does nothing else: no activity, and nothing of a lamp.
+func TestAvailable(t *testing.T) {
+	d := pidf.Document{Entity: "sip:desk@example.com", TupleID: "t0", Activity: pidf.Available}
+	bodies := [][]byte{pidf.RPID(d), pidf.AudioCodes(d)}
+	for i, v := range validate(t, bodies) {
+		text := string(bodies[i])
+		if !v.valid || strings.Contains(text, "activit") || !strings.Contains(text, "<basic>open</basic>") {
+			t.Errorf("%v\n%s", v.complaints, text)
+		}
+	}
+	if got := asBaresip(bodies[0]); got != "open" {
+		t.Errorf("baresip reads %s", got)
+	}
+}
+
 func TestRPIDActivities(t *testing.T) {
 	for _, c := range []struct {
 		activity   pidf.Activity

@@ -28,6 +28,15 @@ type Config struct {
 	// up to 64 goroutines, never with ACK, and again for a request that is sent again. Close
 	// waits for it. nil answers OPTIONS with 200 and anything else with 405.
 	OnRequest func(*sip.Request) *sip.Response
+	// AnyPeer takes requests over UDP from any address, and not from the server's alone: who
+	// notifies need not be who was subscribed at.
+	AnyPeer bool
+	// Patient has the reading wait for OnRequest where there are too many requests, and
+	// refuses none: for one that is quick, and that waits for no answer of this client.
+	Patient bool
+	// OnLost is told that a socket or connection of ours has ended: what the server sends to
+	// a Contact with its address is lost. It must not wait for the client.
+	OnLost func(local netip.AddrPort)
 	// Log is told of what goes on beside the requests: servers that are left and returned
 	// to, certificates, DNS. nil for nothing.
 	Log *slog.Logger
@@ -63,7 +72,7 @@ func newClient(cfg Config, pace tempo) (*Client, error) {
 	if target.Host == "" {
 		return nil, fmt.Errorf("server %s: no host", target)
 	}
-	c := &Client{cfg: cfg, log: cfg.Log, pace: pace, in: newInbound(cfg.OnRequest),
+	c := &Client{cfg: cfg, log: cfg.Log, pace: pace, in: newInbound(cfg),
 		auth: authenticator{username: cfg.Username, password: cfg.Password}}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
@@ -110,7 +119,8 @@ func (c *Client) Close() error {
 // Do sends a request and returns its final answer. It writes the Via, and completes a
 // Contact that has no host with the address and the transport that the request leaves by.
 // A digest challenge is answered; a 401 or 407 that is left says in its reason phrase why it
-// was not. Of the request, CSeq and credentials are then those that were sent last. An error
+// was not. Of the request, CSeq, credentials and Laddr are then those that it was sent with
+// last. An error
 // says that there was no answer: ctx ended, or the server cannot be reached.
 func (c *Client) Do(ctx context.Context, req *sip.Request) (*sip.Response, error) {
 	ctx, cancel := context.WithCancel(ctx)

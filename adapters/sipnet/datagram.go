@@ -46,7 +46,10 @@ func (p *path) openUDP() error {
 // readUDP ends when the socket is closed. An answer is known by its transaction, not by
 // where it comes from (RFC 3261 section 17.1.3).
 func (p *path) readUDP() {
-	defer p.broken.Store(true)
+	defer func() {
+		p.broken.Store(true)
+		p.in.lost(unmapped(p.udp.LocalAddr().(*net.UDPAddr).AddrPort()))
+	}()
 	parser := sip.NewParser()
 	b := make([]byte, 1<<16)
 	for {
@@ -54,7 +57,7 @@ func (p *path) readUDP() {
 		if err != nil {
 			return
 		}
-		if bytes.HasPrefix(b[:n], []byte("SIP/2.0 ")) || fromServer(from, p.addr) {
+		if bytes.HasPrefix(b[:n], []byte("SIP/2.0 ")) || p.takes(from) {
 			if msg, err := parser.ParseSIP(b[:n]); err == nil {
 				p.fromDatagram(msg, from)
 			}

@@ -11,19 +11,25 @@ import (
 // inbound answers the requests that come over our own sockets and connections: a server's
 // OPTIONS to see whether we live, a NOTIFY to a watcher.
 type inbound struct {
-	handle func(*sip.Request) *sip.Response
-	slots  chan struct{} // one for each handler that runs
+	handle  func(*sip.Request) *sip.Response
+	slots   chan struct{} // one for each handler that runs
+	anyPeer bool          // not the server alone is answered
+	patient bool          // who reads waits for a slot
+	lost    func(local netip.AddrPort)
 }
 
 // maxHandlers bounds the requests of a server that are handled at a time.
 const maxHandlers = 64
 
-// newInbound returns what answers by handle; nil answers OPTIONS, and nothing else.
-func newInbound(handle func(*sip.Request) *sip.Response) *inbound {
-	if handle == nil {
-		handle = optionsOnly
+func newInbound(cfg Config) *inbound {
+	in := &inbound{handle: cfg.OnRequest, slots: make(chan struct{}, maxHandlers), anyPeer: cfg.AnyPeer, patient: cfg.Patient, lost: cfg.OnLost}
+	if in.handle == nil {
+		in.handle = optionsOnly
 	}
-	return &inbound{handle: handle, slots: make(chan struct{}, maxHandlers)}
+	if in.lost == nil {
+		in.lost = func(netip.AddrPort) {}
+	}
+	return in
 }
 
 // optionsOnly is who wants nothing from a server: alive (RFC 3261 section 11.2), and no more.
@@ -45,9 +51,9 @@ func (in *inbound) take(req *sip.Request, l link, run func(func()), reply func([
 	}
 	req.SetTransport(strings.ToUpper(l.transport))
 	req.SetSource(unmapped(l.remote).String())
-	select {
-	case in.slots <- struct{}{}:
-	default:
+	if in.patient {
+		in.slots <- struct{}{} // a handler waits for nobody who reads
+	} else if !in.free() {
 		reply([]byte(sip.NewResponseFromRequest(req, sip.StatusServiceUnavailable, "Service Unavailable", nil).String()))
 		return
 	}
@@ -58,6 +64,19 @@ func (in *inbound) take(req *sip.Request, l link, run func(func()), reply func([
 		}
 	})
 }
+
+// free takes a slot, if there is one.
+func (in *inbound) free() bool {
+	select {
+	case in.slots <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+// takes returns whether a datagram from an address is looked at, where it is no response.
+func (p *path) takes(from netip.AddrPort) bool { return p.in.anyPeer || fromServer(from, p.addr) }
 
 // fromServer returns whether a datagram can be the server's, which may send from another
 // port (RFC 3261 section 18.1.1). On a connection there is no question.
@@ -84,7 +103,7 @@ func wellFormed(req *sip.Request) bool {
 func (p *path) fromDatagram(msg sip.Message, from netip.AddrPort) {
 	l := p.linkUDP(from)
 	p.deliver(msg, l, from == p.addr)
-	if req, ok := msg.(*sip.Request); ok && fromServer(from, p.addr) {
+	if req, ok := msg.(*sip.Request); ok && p.takes(from) {
 		p.in.take(req, l, p.workers.Go, func(b []byte) { p.udp.WriteToUDPAddrPort(b, from) })
 	}
 }

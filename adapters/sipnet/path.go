@@ -166,6 +166,7 @@ func stamp(req *sip.Request, transport string, local netip.AddrPort, branch stri
 	}
 	req.RemoveHeader("Via")
 	req.PrependHeader(via)
+	req.Laddr = sip.Addr{IP: local.Addr().Unmap().WithZone("").AsSlice(), Port: via.Port}
 	if contact := req.Contact(); contact != nil && contact.Address.Host == "" {
 		uri := &contact.Address
 		uri.Host, uri.Port = via.Host, via.Port

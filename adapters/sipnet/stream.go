@@ -122,6 +122,7 @@ func (p *path) open() (*stream, error) {
 	p.workers.Go(func() { s.write(p.tempo.connTimeout) })
 	l := s.link(p.transport())
 	p.workers.Go(func() {
+		defer p.in.lost(unmapped(l.local))
 		defer stop()
 		s.end(s.read(func(msg sip.Message) { p.fromStream(msg, s, l) }))
 	})

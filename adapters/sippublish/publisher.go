@@ -123,7 +123,7 @@ func (p *Publisher) Publish(ctx context.Context, r busylamp.Request) busylamp.Ou
 // request builds a PUBLISH: RFC 3903 section 4.1, table 1. A publication is no dialog, so
 // every request has its own From tag and Call-ID and a CSeq of 1, as AudioCodes' have.
 func (p *Publisher) request(r busylamp.Request) (*sip.Request, error) {
-	uri, err := uriOf(r.Presentity)
+	uri, err := p.uriOf(r.Presentity)
 	if err != nil {
 		return nil, err
 	}
@@ -160,16 +160,24 @@ func (p *Publisher) request(r busylamp.Request) (*sip.Request, error) {
 }
 
 // uriOf takes a presentity apart. It is canonical, and goes out byte for byte; what could
-// end the URI or its line is looked for all the same, since its user part is a stranger's.
-func uriOf(p busylamp.Presentity) (sip.Uri, error) {
-	rest, isSIP := strings.CutPrefix(string(p), "sip:")
-	user, host, _ := strings.Cut(rest, "@")
-	if !isSIP || user == "" || host == "" || strings.ContainsFunc(rest, func(r rune) bool {
+// end the URI or its line is looked for all the same, since its user part is a stranger's. A
+// number becomes a user of the server's (RFC 3261 section 19.1.6).
+func (p *Publisher) uriOf(who busylamp.Presentity) (sip.Uri, error) {
+	uri := sip.Uri{Scheme: "sip", User: who.User(), Host: who.Domain()}
+	if who.IsNumber() {
+		uri.Host = p.cfg.Server.Host
+		if strings.Contains(uri.Host, ":") {
+			uri.Host = "[" + uri.Host + "]"
+		}
+		uri.UriParams.Add("user", "phone")
+	}
+	isSIP := strings.HasPrefix(string(who), "sip:") || who.IsNumber()
+	if !isSIP || uri.User == "" || uri.Host == "" || strings.ContainsFunc(string(who), func(r rune) bool {
 		return r <= ' ' || r >= 0x7f || r == '<' || r == '>' || r == '"'
 	}) {
-		return sip.Uri{}, fmt.Errorf("presentity %q: want sip:USER@HOST", p)
+		return sip.Uri{}, fmt.Errorf("presentity %q: want sip:USER@HOST or tel:+NUMBER", who)
 	}
-	return sip.Uri{Scheme: "sip", User: user, Host: host}, nil
+	return uri, nil
 }
 
 // activities are what the states that are published look like in a body.
@@ -181,14 +189,21 @@ var activities = map[busylamp.State]pidf.Activity{
 	busylamp.OnThePhone:   pidf.OnThePhone,
 	busylamp.Presenting:   pidf.Busy,
 	busylamp.DoNotDisturb: pidf.Busy,
+	busylamp.OtherCall:    pidf.OnThePhone,
+	busylamp.Forwarded:    pidf.Away, // not at this phone
+	busylamp.Available:    pidf.Available,
+}
+
+// notes are the texts beside states that share an activity with another.
+var notes = map[busylamp.State]string{
+	busylamp.DoNotDisturb: "Do not disturb",
+	busylamp.Presenting:   "Presenting",
+	busylamp.Forwarded:    "Calls forwarded",
 }
 
 func (p *Publisher) body(r busylamp.Request) []byte {
 	d := pidf.Document{Entity: string(r.Presentity), DisplayName: r.DisplayName,
-		TupleID: p.cfg.TupleID, Activity: activities[r.State]}
-	if r.State == busylamp.DoNotDisturb {
-		d.Note = "Do not disturb"
-	}
+		TupleID: p.cfg.TupleID, Activity: activities[r.State], Note: notes[r.State]}
 	if p.cfg.Profile == AudioCodes {
 		if d.DisplayName == "" {
 			d.DisplayName = r.Presentity.User()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/busylamp/busylamp"
 	"github.com/busylamp/busylamp/adapters/pidf"
+	"github.com/busylamp/busylamp/adapters/sipnet"
 	"github.com/busylamp/busylamp/adapters/sipnet/siptest"
 )
 
@@ -121,7 +122,7 @@ func TestPresentityIsSentAsItIs(t *testing.T) {
 // TestNoPresentity: nothing that could end its line gets into a request.
 func TestNoPresentity(t *testing.T) {
 	p := newPublisher(t, "127.0.0.1:9", "udp")
-	for _, uri := range []busylamp.Presentity{"", "alice", "sip:alice", "sip:@example.com", "sip:alice@", "tel:+1555",
+	for _, uri := range []busylamp.Presentity{"", "alice", "sip:alice", "sip:@example.com", "sip:alice@", "tel:", "mailto:alice@example.com", "tel:+1\r\nX: y",
 		"sip:a\r\nX: y@example.com", "sip:a b@example.com", "sip:a>@example.com", "sip:\u00fc@example.com"} {
 		r := initial
 		r.Presentity = uri
@@ -193,14 +194,34 @@ func TestDisplayName(t *testing.T) {
 // TestStates: every state that is published has an activity, and is told from a call.
 func TestStates(t *testing.T) {
 	p := &Publisher{cfg: Config{Profile: RPID}}
-	for s := busylamp.Unknown; s <= busylamp.DoNotDisturb; s++ {
+	for s := busylamp.Unknown; s <= busylamp.Forwarded; s++ {
 		r := initial
 		r.State = s
-		if _, ok := activities[s]; ok != s.Published() {
+		published := s.Published() || s == busylamp.Available // that of an application
+		if _, ok := activities[s]; ok != published {
 			t.Errorf("%v: has an activity: %v", s, ok)
 		}
-		if s.Published() && strings.Contains(string(p.body(r)), "on-the-phone") != (s == busylamp.OnThePhone) {
+		call := s == busylamp.OnThePhone || s == busylamp.OtherCall
+		if published && strings.Contains(string(p.body(r)), "on-the-phone") != call {
 			t.Errorf("%v: %s", s, p.body(r))
+		}
+	}
+}
+
+// A number is a user of the presence server's, for its Request-URI has to be one's that it
+// serves (RFC 3261 section 19.1.6).
+func TestNumber(t *testing.T) {
+	p := &Publisher{cfg: Config{Profile: RPID, Server: sipnet.Target{Host: "2001:db8::1"}}}
+	r := initial
+	r.Presentity = "tel:+31612345678"
+	req, err := p.request(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := req.String()
+	for _, want := range []string{"PUBLISH sip:+31612345678@[2001:db8::1];user=phone SIP/2.0", `entity="tel:+31612345678"`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
 		}
 	}
 }

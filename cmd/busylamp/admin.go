@@ -62,6 +62,8 @@ func (s *sidecar) routes(ctx context.Context) http.Handler {
 	mux.HandleFunc("GET /api/v1/presentities", s.presentities)
 	mux.HandleFunc("GET /api/v1/proxies", s.proxies)
 	mux.HandleFunc("GET /api/v1/publishers", s.listPublishers)
+	mux.HandleFunc("GET /api/v1/sources", s.listSources)
+	mux.HandleFunc("POST /api/v1/sources/restart", s.restartSource)
 	mux.HandleFunc("POST /api/v1/resync", s.postResync)
 	mux.HandleFunc("GET /api/v1/trace", func(w http.ResponseWriter, r *http.Request) { s.trace(ctx, w, r) })
 	return mux
@@ -210,6 +212,10 @@ type presentityJSON struct {
 	Calls        int               `json:"calls"`
 	Early        int               `json:"early_calls,omitempty"`
 	InCalls      []callJSON        `json:"in_calls,omitempty"` // of ?presentity= alone
+	Telephony    string            `json:"telephony,omitempty"` // what phones do, and
+	Rich         string            `json:"rich,omitempty"`      // what people chose: the halves of state, if there are sources
+	Endpoint     bool              `json:"endpoint,omitempty"`
+	Sources      []seenJSON        `json:"sources,omitempty"`
 	Publications []publicationJSON `json:"publications"`
 }
 
@@ -234,6 +240,11 @@ type publicationJSON struct {
 func newPresentityJSON(v busylamp.View, now time.Time) presentityJSON {
 	out := presentityJSON{Presentity: string(v.Presentity), State: v.State.String(), Source: v.Source,
 		Since: now.Add(-v.Age).Round(time.Millisecond), Calls: v.Calls, Early: v.Early, Publications: []publicationJSON{}}
+	out.Endpoint = v.Endpoint
+	for _, seen := range v.Sources {
+		out.Telephony, out.Rich = v.Telephony.String(), v.Rich.String()
+		out.Sources = append(out.Sources, newSeenJSON(seen, now))
+	}
 	for _, p := range v.Publications {
 		pj := publicationJSON{Publisher: p.Publisher, State: "clear", Outstanding: p.Outstanding,
 			Attempts: p.Attempts, LastCode: p.LastCode, LastReason: p.LastReason}

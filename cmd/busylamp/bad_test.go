@@ -53,7 +53,7 @@ var badFiles = []struct{ name, text, want string }{
 	{"in the wrong place", small + "expires: 600s\n", "FILE:9: expires: unknown key here: it belongs at publishers[].expires"},
 	{"as in the environment", small + "log_level: debug\n", "FILE:9: log_level: unknown key here: it belongs at log.level"},
 	{"not known", small + "log:\n  colour: red\n", "FILE:10: log.colour: unknown key: the keys here are level, format"},
-	{"odd", small + "\"a\\nb\": 1\n", `FILE:9: ["a\nb"]: unknown key: the keys here are kamailio, domains, publishers, state, admin, sides, early, names, on_stop, audit, hold, log`},
+	{"odd", small + "\"a\\nb\": 1\n", `FILE:9: ["a\nb"]: unknown key: the keys here are kamailio, domains, publishers, state, admin, sides, early, names, on_stop, audit, hold, log, plugins, sources, rules, preferred_source, precedence, forwarded, published_as, endpoints, watch, watch_file, numbers, upns`},
 	{"no text", small + "? [a]\n: b\n", "FILE:9: a key that is not text: write key: value"},
 	{"merge", publisher("server: sip:a\n    <<: {timeout: 1s}"), `FILE:9: publishers[0]["<<"]: YAML's merge key is not supported: write the keys out`},
 	{"twice", small + "state: /a\nstate: /b\n", "FILE:10: state: given on line 9 already: remove one of them"},

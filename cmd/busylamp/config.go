@@ -27,6 +27,64 @@ type config struct {
 	Audit      time.Duration     `koanf:"audit" min:"10s" max:"24h"`             // how often calls are compared with the proxy's list
 	Hold       time.Duration     `koanf:"hold" min:"1m" max:"24h"`               // how long the calls of an unreachable proxy are kept
 	Log        logConfig         `koanf:"log"`
+
+	Plugins   pluginsConfig     `koanf:"plugins"`
+	Sources   []sourceConfig    `koanf:"sources" max:"32"`                // further systems that know of people's presence
+	Rules     []ruleConfig      `koanf:"rules" max:"1000"`                // which sources speak for whom, the first that matches; none: all for all
+	Preferred string            `koanf:"preferred_source"`                // where it says something, other plugins' sources are not heard; "" for none
+	Order     []string          `koanf:"precedence" max:"20"`             // states, the strongest first
+	Forwarded string            `koanf:"forwarded" oneof:"flag,state"`    // state: who forwards calls shows that rather than busy or available
+	ShownAs   map[string]string `koanf:"published_as" max:"20"`           // what a state is published as, where it is not itself
+	Endpoints []endpointConfig  `koanf:"endpoints" max:"10000"`           // help desks, bots, queues: always published
+	Watch     []string          `koanf:"watch" max:"1000000" sep:"space"` // whom the sources are asked for
+	WatchFile string            `koanf:"watch_file"`                      // the same, a URI on each line; "" for none
+	Numbers   []string          `koanf:"numbers" max:"1000"`              // E.164 numbers that are presentities (tel:), by their beginnings
+	UPNs      map[string]string `koanf:"upns" max:"100000"`               // user principal names by presentity URI
+}
+
+// pluginsConfig says where plugins are.
+type pluginsConfig struct {
+	Dir           string `koanf:"dir"`            // directory of the binaries
+	AllowUnpinned bool   `koanf:"allow_unpinned"` // run one whose sha256 is not in the configuration
+}
+
+// sourceConfig is one source: a plugin with its settings.
+type sourceConfig struct {
+	Name           string        `koanf:"name"`
+	Plugin         string        `koanf:"plugin"` // a file in plugins.dir
+	SHA256         string        `koanf:"sha256"` // of the file, as `busylamp plugin pin` writes it
+	MTLS           string        `koanf:"mtls" oneof:"on,off" false:"off" true:"on"`
+	Grace          time.Duration `koanf:"grace" min:"0s" max:"24h"` // how long its claims outlive it
+	Priority       int           `koanf:"priority" min:"0" max:"1000"`
+	PerSecond      int           `koanf:"max_subscriptions_per_second" min:"1" max:"100000"`
+	FailedDelay    time.Duration `koanf:"failed_subscription_delay" min:"1s" max:"24h"`
+	MaxFailedDelay time.Duration `koanf:"max_failed_subscription_delay" min:"1s" max:"168h"`
+	MaxFailed      int           `koanf:"max_failed_subscriptions_per_uri" min:"0" max:"1000"`
+	SameSystemAs   []string      `koanf:"same_system_as" max:"16"` // the publishers whose server it reads
+	Config         settings      `koanf:"config" max:"1000"`       // the plugin's own
+}
+
+// settings are a plugin's own section, whose keys are the plugin's.
+type settings map[string]any
+
+// Format is part of fmt.Formatter: passwords may be in it.
+func (settings) Format(f fmt.State, _ rune) { io.WriteString(f, hidden) }
+
+// ruleConfig says which sources speak for the presentities that it matches: all of its
+// conditions have to hold. See rules.go.
+type ruleConfig struct {
+	Match   string   `koanf:"match"` // a regular expression, somewhere in the URI
+	Domains []string `koanf:"domains" max:"1000"`
+	E164    bool     `koanf:"e164"`    // tel:+number
+	HasUPN  bool     `koanf:"has_upn"` // a UPN is in the directory
+	Sources []string `koanf:"sources" max:"33"`
+}
+
+// endpointConfig is an application's presentity, which is published as long as we run.
+type endpointConfig struct {
+	Presentity string `koanf:"presentity"`
+	State      string `koanf:"state"`                        // as which; "calls": available, or busy by its calls
+	BusyAt     int    `koanf:"busy_at" min:"1" max:"100000"` // with state calls: how many make it busy
 }
 
 // proxyConfig is one Kamailio.
@@ -56,6 +114,7 @@ type publisherConfig struct {
 	Timeout        time.Duration `koanf:"timeout" min:"1s" max:"5m"`                          // of one request
 	MaxOutstanding int           `koanf:"max_outstanding" min:"1" max:"4096"`                 // requests at a time
 	Rate           int           `koanf:"rate" min:"0" max:"100000"`                          // requests per second, 0 for no limit
+	Part           string        `koanf:"part" oneof:"all,telephony,rich"`                    // what of a presence
 	Filter         filterConfig  `koanf:"filter"`                                             // whose presence is published here
 }
 
@@ -104,8 +163,27 @@ func defaults() config {
 		Audit:  5 * time.Minute,
 		Hold:   time.Hour,
 		Log:    logConfig{Level: "info", Format: "text"},
+
+		Plugins:   pluginsConfig{Dir: "/usr/lib/busylamp/plugins"},
+		Forwarded: "flag",
 	}
 }
+
+// defaultSource is an entry of sources where the file is silent. The figures are those that
+// contact centres know.
+func defaultSource() sourceConfig {
+	return sourceConfig{
+		MTLS:           "on",
+		Grace:          30 * time.Second,
+		PerSecond:      15,
+		FailedDelay:    900 * time.Second,
+		MaxFailedDelay: 28800 * time.Second,
+		MaxFailed:      3,
+	}
+}
+
+// defaultEndpoint is an entry of endpoints where the file is silent.
+func defaultEndpoint() endpointConfig { return endpointConfig{State: "available", BusyAt: 1} }
 
 // defaultPublisher is an entry of publishers where the file is silent.
 func defaultPublisher() publisherConfig {
@@ -117,6 +195,7 @@ func defaultPublisher() publisherConfig {
 		Sentinel:       "auto",
 		Timeout:        32 * time.Second, // RFC 3261's timer F
 		MaxOutstanding: 256,
+		Part:           "all",
 	}
 }
 

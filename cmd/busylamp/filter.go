@@ -115,26 +115,29 @@ func (p *problems) users(at string, list []string, published func(at, value, dom
 
 // patterns checks regular expressions, and returns nil for none.
 func (p *problems) patterns(at string, list []string) []string {
-	const fix = `: write one of RE2's, such as ^sip:1[0-9]{3}@`
 	for i, pattern := range list {
-		here := entry(at, i)
-		_, err := regexp.Compile(pattern)
-		switch {
-		case strings.TrimSpace(pattern) == "":
-			p.bad(here, pattern, "is an empty regular expression"+fix)
-		case len(pattern) > maxPattern:
-			p.bad(here, pattern, fmt.Sprintf("has %d bytes: shorten it to %d", len(pattern), maxPattern))
-		case err != nil:
-			why := err.Error()
-			var se *syntax.Error
-			if errors.As(err, &se) {
-				why = se.Code.String() + " " + quote(se.Expr)
-			}
-			p.bad(here, pattern, "is no regular expression, "+why+fix)
-		}
+		p.pattern(entry(at, i), pattern)
 	}
 	if len(list) == 0 {
 		return nil
 	}
 	return list
+}
+
+func (p *problems) pattern(at, pattern string) {
+	const fix = `: write one of RE2's, such as ^sip:1[0-9]{3}@`
+	_, err := regexp.Compile(pattern)
+	switch {
+	case strings.TrimSpace(pattern) == "":
+		p.bad(at, pattern, "is an empty regular expression"+fix)
+	case len(pattern) > maxPattern:
+		p.bad(at, pattern, fmt.Sprintf("has %d bytes: shorten it to %d", len(pattern), maxPattern))
+	case err != nil:
+		why := err.Error()
+		var se *syntax.Error
+		if errors.As(err, &se) {
+			why = se.Code.String() + " " + quote(se.Expr)
+		}
+		p.bad(at, pattern, "is no regular expression, "+why+fix)
+	}
 }

@@ -151,8 +151,13 @@ func (p *problems) decode(tree map[string]any) config {
 // entryDefaults fills an entry of a list before its keys are decoded over it.
 func entryDefaults(from, to reflect.Value) (any, error) {
 	if to.CanAddr() {
-		if pub, ok := to.Addr().Interface().(*publisherConfig); ok {
-			*pub = defaultPublisher()
+		switch e := to.Addr().Interface().(type) {
+		case *publisherConfig:
+			*e = defaultPublisher()
+		case *sourceConfig:
+			*e = defaultSource()
+		case *endpointConfig:
+			*e = defaultEndpoint()
 		}
 	}
 	return from.Interface(), nil

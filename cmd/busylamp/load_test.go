@@ -81,7 +81,7 @@ func TestLoad(t *testing.T) {
 		{"a publisher", small + "    profile: audiocodes\n    expires: 1h\n    timeout: 5s\n    max_outstanding: 0x10\n    tuple_id: t-1\n",
 			func(c *config) {
 				c.Publishers[0] = publisherConfig{Name: "presence", Server: c.Publishers[0].Server, Profile: "audiocodes",
-					Expires: time.Hour, Timeout: 5 * time.Second, MaxOutstanding: 16, TupleID: "t-1", RefreshBody: "auto", Sentinel: "auto",
+					Expires: time.Hour, Timeout: 5 * time.Second, MaxOutstanding: 16, TupleID: "t-1", RefreshBody: "auto", Sentinel: "auto", Part: "all",
 					TLS: tlsConfig{Verify: "on"}}
 			}},
 		{"domains are canonical", strings.Replace(small, "[example.com]", "[Example.COM., 192.0.2.1, '2001:DB8::1', '[::1]']", 1),

@@ -103,6 +103,9 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(descRefused, ps.Refused, p.Name)
 		collectWay(ch, p.Name, m.s.publishers[i].Status())
 	}
+	if sources, err := m.s.sourceStatuses(context.Background()); err == nil {
+		collectSources(ch, sources)
+	}
 	for _, p := range proxies {
 		gauge(descConnected, truth(p.Connected), p.Name)
 		gauge(descInStep, truth(p.InStep), p.Name)

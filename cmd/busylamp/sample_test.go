@@ -13,7 +13,7 @@ import (
 const sample = "busylamp.yaml"
 
 // commentedOut is a key that is commented out: prose has one space after "#".
-var commentedOut = regexp.MustCompile(`(?m)^( *)#((?:  )*[a-z_]+:)`)
+var commentedOut = regexp.MustCompile(`(?m)^( *)#((?:  )*[a-z_0-9]+:)`)
 
 func TestSample(t *testing.T) {
 	text, err := os.ReadFile(sample)
@@ -32,6 +32,14 @@ func TestSample(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("with the defaults written out: got\n%+v\nwant\n%+v", got, want)
 	}
+	both := string(text) + readSources(t)
+	want, lines = loadText(t, both)
+	wantLines(t, lines)
+	everything = commentedOut.ReplaceAllString(both, "$1$2")
+	if got, lines = loadText(t, everything); !reflect.DeepEqual(got, want) {
+		t.Errorf("with the sources, and the defaults written out: got\n%+v\nwant\n%+v", got, want)
+	}
+	wantLines(t, lines)
 	var tree any
 	if err := yaml.Unmarshal([]byte(everything), &tree); err != nil {
 		t.Fatal(err)
@@ -41,6 +49,15 @@ func TestSample(t *testing.T) {
 			t.Errorf("%s is not in it", at)
 		}
 	}
+}
+
+// readSources returns the sample's second part.
+func readSources(t *testing.T) string {
+	text, err := os.ReadFile("sources.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 func has(node any, path []string) bool {
@@ -64,7 +81,7 @@ func TestSampleTellsTheRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	prose := strings.Join(strings.Fields(strings.ReplaceAll(string(text), "#", " ")), " ")
+	prose := strings.Join(strings.Fields(strings.ReplaceAll(string(text)+readSources(t), "#", " ")), " ")
 	var rules func(reflect.Type)
 	rules = func(kind reflect.Type) {
 		for _, f := range fields(kind) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/busylamp/busylamp"
 	"github.com/busylamp/busylamp/adapters/kamailio"
+	"github.com/busylamp/busylamp/adapters/pluginhost"
 	"github.com/busylamp/busylamp/adapters/sipnet"
 	"github.com/busylamp/busylamp/adapters/sippublish"
 )
@@ -38,8 +39,9 @@ func serve(path string, environ []string, stderr io.Writer) int {
 	defer signal.Stop(hangup)
 	stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
-	svc := service{path: path, environ: environ, hangup: hangup, manager: newNotifier(environ, log)}
+	svc := service{path: path, environ: environ, hangup: hangup, manager: newNotifier(environ, log), plugins: pluginhost.New()}
 	defer svc.manager.close()
+	defer svc.plugins.Close()
 
 	state, err := openState(cfg.State, log)
 	if err != nil {
@@ -55,19 +57,20 @@ func serve(path string, environ []string, stderr io.Writer) int {
 		case <-stop.Done():
 		}
 	}()
-	records := state.take(cfg.ids(), log)
+	left := legacy{records: state.take(cfg.ids(), log)}
 	log.Info("busylamp starts", "version", version, "config", path, "proxies", len(cfg.Kamailio),
-		"publishers", len(cfg.Publishers), "domains", len(cfg.Domains), "taken over", len(records))
+		"publishers", len(cfg.Publishers), "domains", len(cfg.Domains), "sources", len(cfg.Sources), "taken over", len(left.records))
 	var before *config // to go back to, if the reloaded configuration cannot run
 	for {
-		next, left, err := serveOnce(stop, svc, cfg, log, state, records)
+		var next *config
+		next, left, err = serveOnce(stop, svc, cfg, log, state, left)
 		if err != nil && before != nil {
 			log.Error("cannot run with the reloaded configuration; going back to the old one", "error", err)
 			cfg, before = *before, nil
 			continue
 		}
 		if next == nil {
-			err = errors.Join(err, leave(state, cfg, left, log))
+			err = errors.Join(err, leave(state, cfg, left.records, log))
 			if cause := context.Cause(stop); errors.Is(cause, errFenced) {
 				err = errors.Join(cause, err)
 			}
@@ -78,13 +81,13 @@ func serve(path string, environ []string, stderr io.Writer) int {
 			return 0
 		}
 		old := cfg
-		cfg, before, records = *next, &old, left
+		cfg, before = *next, &old
 		if cfg.State != old.State {
 			log.Warn("state: a new directory is used after a restart", "directory", cfg.State)
 			cfg.State = old.State
 		}
 		log = newLogger(cfg.Log, out)
-		log.Info("configuration reloaded", "config", path, "taken over", len(records))
+		log.Info("configuration reloaded", "config", path, "taken over", len(left.records))
 	}
 }
 
@@ -94,6 +97,14 @@ type service struct {
 	environ []string
 	hangup  <-chan os.Signal
 	manager *notifier
+	plugins *pluginhost.Host
+}
+
+// legacy is what one sidecar leaves to the next.
+type legacy struct {
+	records []busylamp.Record
+	sources busylamp.Handover
+	kept    map[string]bool // sources that have gone on
 }
 
 // errFenced ends the sidecar without a withdrawal: what is published is another's now.
@@ -131,40 +142,65 @@ type sidecar struct {
 	tracers    []tracer      // the publishers again, as tests replace them
 	traces     chan struct{} // holds one for each trace under way
 	manager    *notifier
+	plugins    *pluginhost.Host
 }
 
-// serveOnce runs under one configuration, beginning with what is published already. It
+// serveOnce runs under one configuration, beginning with what an earlier sidecar left. It
 // returns the next configuration after a SIGHUP that could be read, nil when the sidecar
-// is to end, and what is published then.
+// is to end, and what it leaves itself.
 func serveOnce(stop context.Context, svc service, cfg config, log *slog.Logger, state *state,
-	records []busylamp.Record) (*config, []busylamp.Record, error) {
-	s, err := newSidecar(cfg, log, state, records)
+	from legacy) (*config, legacy, error) {
+	s, err := newSidecar(cfg, log, state, svc.plugins, from)
 	if err != nil {
-		return nil, records, err
+		return nil, from, err
 	}
 	s.manager = svc.manager
 	defer s.close()
+	plugins, err := hostConfigs(cfg, log)
+	if err != nil {
+		return nil, from, err
+	}
 	admin, err := s.listen()
 	if err != nil {
-		return nil, records, fmt.Errorf("admin: %w", err)
+		return nil, from, fmt.Errorf("admin: %w", err)
+	}
+	if err := s.plugins.Apply(plugins, s.loop); err != nil {
+		if admin != nil {
+			admin.Close()
+		}
+		return nil, from, fmt.Errorf("plugins: %w", err)
 	}
 	ctx, cancel := context.WithCancelCause(stop)
 	defer cancel(nil)
 	reloaded := make(chan *config, 1)
 	go func() {
 		if next := awaitReload(ctx, svc, log); next != nil {
+			s.detach()
 			reloaded <- next
 			cancel(busylamp.ErrHandOver)
 		}
 	}()
 	s.run(ctx, admin)
 	svc.manager.alive()
-	left, err := s.loop.Records(context.Background())
+	records, err := s.loop.Records(context.Background())
 	if stop.Err() != nil {
-		return nil, left, err
+		return nil, legacy{records: records}, err
 	}
 	next := <-reloaded
-	return next, s.withdrawFromOthers(left, next.ids()), nil
+	left := legacy{records: s.withdrawFromOthers(records, next.ids()), sources: s.loop.Handover(), kept: make(map[string]bool)}
+	for i, source := range cfg.Sources {
+		left.kept[source.Name] = s.plugins.Kept(i)
+	}
+	return next, left, nil
+}
+
+// detach has the sources hold what they bring until there is another engine, once this one
+// has taken what they brought.
+func (s *sidecar) detach() {
+	s.plugins.Detach()
+	if err := s.look(context.Background(), func(*busylamp.Engine) {}); err != nil {
+		s.log.Warn("the engine does not answer; what sources have brought last may be lost until they say it again", "error", err)
+	}
 }
 
 // awaitReload returns the configuration that the first SIGHUP with a good one brings, nil
@@ -187,16 +223,20 @@ func awaitReload(ctx context.Context, svc service, log *slog.Logger) *config {
 }
 
 // newSidecar wires adapters and engine together.
-func newSidecar(cfg config, log *slog.Logger, state *state, records []busylamp.Record) (*sidecar, error) {
-	s := &sidecar{cfg: cfg, log: log, state: state, traces: make(chan struct{}, maxTraces)}
+func newSidecar(cfg config, log *slog.Logger, state *state, plugins *pluginhost.Host, from legacy) (*sidecar, error) {
+	s := &sidecar{cfg: cfg, log: log, state: state, plugins: plugins, traces: make(chan struct{}, maxTraces)}
+	directory := newDirectory(cfg)
 	engine := busylamp.Config{
-		Directory: newDirectory(cfg),
+		Directory: directory,
 		Early:     cfg.Early == "publish",
 		Audit:     cfg.Audit,
 		Hold:      cfg.Hold,
 		Seed:      rand.Uint64(),
 		Durable:   true,
 		Sides:     map[string]busylamp.Sides{"caller": busylamp.SideCaller, "callee": busylamp.SideCallee}[cfg.Sides],
+	}
+	if err := addSources(&engine, cfg, directory); err != nil {
+		return nil, err
 	}
 	ids := cfg.ids()
 	loop := busylamp.LoopConfig{Observe: s.tell, Keep: func(ops []busylamp.StoreOp) { state.keep(ids, ops) }}
@@ -231,12 +271,19 @@ func newSidecar(cfg config, log *slog.Logger, state *state, records []busylamp.R
 		engine.Publishers = append(engine.Publishers, core)
 		loop.Publishers = append(loop.Publishers, pub)
 	}
+	for i := range cfg.Sources {
+		loop.Sources = append(loop.Sources, sourceAt{plugins, i})
+	}
 	e, err := busylamp.New(engine)
 	if err != nil {
 		s.close()
 		return nil, err
 	}
-	e.TakeOver(records)
+	e.TakeOver(from.records)
+	for _, uri := range cfg.Watch {
+		e.Watch(busylamp.Presentity(uri), "configuration")
+	}
+	e.Inherit(from.sources, from.kept)
 	s.loop = busylamp.NewLoop(e, loop)
 	state.loop.Store(s.loop)
 	for i, k := range cfg.Kamailio {
@@ -249,7 +296,8 @@ func newSidecar(cfg config, log *slog.Logger, state *state, records []busylamp.R
 // newPublisher returns what publishes to one server, and what the engine is to know of it.
 func newPublisher(p publisherConfig, log *slog.Logger) (*sippublish.Publisher, busylamp.PublisherConfig, error) {
 	core := busylamp.PublisherConfig{Name: p.Name, Expires: p.Expires, InitialExpires: p.InitialExpires,
-		Max: p.MaxOutstanding, Rate: float64(p.Rate), NoSentinel: !p.hasSentinel()}
+		Max: p.MaxOutstanding, Rate: float64(p.Rate), NoSentinel: !p.hasSentinel(),
+		Part: map[string]busylamp.Part{"telephony": busylamp.TelephonyOnly, "rich": busylamp.RichOnly}[p.Part]}
 	fail := func(err error) (*sippublish.Publisher, busylamp.PublisherConfig, error) {
 		return nil, core, fmt.Errorf("publisher %s: %w", p.Name, err)
 	}
@@ -319,11 +367,18 @@ func (s *sidecar) close() {
 }
 
 // tell logs what people should read: above all the changes of a presence.
-func (s *sidecar) tell(changes []busylamp.Change, notes []busylamp.Note) {
-	for _, c := range changes {
+func (s *sidecar) tell(w busylamp.Work) {
+	for _, c := range w.Statuses {
+		if c.Presentity == "" {
+			s.log.Info("source", "source", c.Source, "old", c.Old, "new", c.New, "why", c.Reason)
+			continue
+		}
+		s.log.Info("subscription", "source", c.Source, "presentity", c.Presentity, "old", c.Old, "new", c.New, "why", c.Reason)
+	}
+	for _, c := range w.Changes {
 		s.log.Info("presence", "presentity", c.Presentity, "old", c.Old.State, "new", c.New.State, "why", c.Why())
 	}
-	for _, n := range notes {
+	for _, n := range w.Notes {
 		level := slog.LevelInfo
 		if n.Warning {
 			level = slog.LevelWarn

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -36,7 +37,7 @@ func fields(t reflect.Type) []field {
 // isScalar tells whether one text makes a value of the type.
 func isScalar(t reflect.Type) bool {
 	switch t.Kind() {
-	case reflect.Struct, reflect.Slice, reflect.Map:
+	case reflect.Struct, reflect.Slice, reflect.Map, reflect.Interface:
 		return false
 	}
 	return true
@@ -51,6 +52,8 @@ func (p *problems) value(at string, n *yaml.Node, f field) any {
 	switch {
 	case isWord && n.ShortTag() == "!!bool":
 		return word
+	case f.kind.Kind() == reflect.Interface:
+		return p.anything(at, n)
 	case isScalar(f.kind):
 		return p.scalarNode(at, n, f)
 	case n.ShortTag() == "!!null": // all keys below are commented out
@@ -134,6 +137,21 @@ func (p *problems) list(at string, n *yaml.Node, f field) any {
 		out = append(out, v)
 	}
 	return out
+}
+
+// anything returns what a plugin's key holds. Whether it may, the plugin knows; here it has
+// to be something that JSON can say.
+func (p *problems) anything(at string, n *yaml.Node) any {
+	var v any
+	err := n.Decode(&v)
+	if err == nil {
+		_, err = json.Marshal(v)
+	}
+	if err != nil {
+		p.add(at, "cannot be passed on to the plugin: write text, numbers, true or false, lists, and sections whose keys are text")
+		return nil
+	}
+	return v
 }
 
 func emptyEntry(t reflect.Type) any {

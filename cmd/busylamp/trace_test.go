@@ -235,7 +235,7 @@ func TestTraceErrors(t *testing.T) {
 		{"nobody there", traceOptions{who, "", freeAddr(t), life}, "no sidecar answers at "},
 		{"nobody there", traceOptions{who, "", freeAddr(t), life}, "connection refused: start it with busylamp run, or name its HTTP interface with --admin"},
 		{"somebody else there", traceOptions{who, "", strings.TrimPrefix(other.URL, "http://"), life}, "answers 404 Not Found: is that a sidecar of this version (dev)? name its HTTP interface with --admin"},
-		{"a bad presentity", traceOptions{"alice", "", s.addr, life}, `presentity: URI "alice": not a sip: or sips: URI: write it like sip:alice@example.com`},
+		{"a bad presentity", traceOptions{"alice", "", s.addr, life}, `presentity: URI "alice": not a sip:, sips: or tel: URI: write it like sip:alice@example.com`},
 		{"a stranger", traceOptions{"sip:a@example.org", "", s.addr, life}, "presentity sip:a@example.org is in none of the configured domains, so that nothing is published for it: write it as /api/v1/presentities does"},
 		{"a publisher", traceOptions{who, "first", s.addr, life}, `publisher "first" is not configured: write presence or second`},
 		{"a short time", traceOptions{who, "", s.addr, time.Millisecond}, `for: "1ms" is not a duration from 1s to 24h: write such as 10m`},
@@ -307,7 +307,7 @@ func TestTraceCommand(t *testing.T) {
 		"or name the sidecar's HTTP interface with --admin":             {"trace", "sip:a@example.com", "-c", path + ".none"},
 		"no HTTP interface to ask":                                      {"trace", "sip:a@example.com", "-c", writeFile(t, small+"admin: off\n")},
 		"invalid argument \"soon\" for \"--for\"":                       {"trace", "sip:a@example.com", "--for", "soon"},
-		"presentity: URI \"a\": not a sip: or sips: URI: write it like": {"trace", "a", "-c", path},
+		"presentity: URI \"a\": not a sip:, sips: or tel: URI: write it like": {"trace", "a", "-c", path},
 	} {
 		if code, stdout, stderr := command(t, nil, args...); code == 0 || stdout != "" || !strings.Contains(stderr, want) {
 			t.Errorf("%v: exit code %d, %s, %s", args, code, stdout, stderr)

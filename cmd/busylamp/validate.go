@@ -35,6 +35,7 @@ func (p *problems) validate(c *config) {
 	}
 	c.Admin = p.admin(c.Admin)
 	c.Names = p.names(c.Names)
+	p.sources(c, known)
 }
 
 func (p *problems) proxies(list []proxyConfig) {

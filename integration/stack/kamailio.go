@@ -33,6 +33,8 @@ type KamailioOptions struct {
 	Dialogs    bool     // the proxy keeps its dialogs in a database, and has them again after a restart
 	Modules    string   // lines for the configuration's beginning, such as loadmodule
 	Settings   string   // lines for its end, such as modparam(...)
+	Domain     string   // that a PBX serves; "": [PBXDomain]
+	Lists      []List   // that a PBX answers for
 }
 
 // Kamailio is a running Kamailio.
@@ -47,6 +49,7 @@ type Kamailio struct {
 	role    string
 	ctl     string
 	dialogs string // the database's file, if it has one
+	tables  string // a PBX's folder of tables
 }
 
 // Domain is the domain that the sample proxy serves.
@@ -72,6 +75,12 @@ func (s *Stack) kamailio(ctx context.Context, role string, o KamailioOptions) (*
 	if o.Dialogs {
 		var err error
 		if k.dialogs, err = s.dialogs(); err != nil {
+			return nil, err
+		}
+	}
+	if role == rolePBX {
+		var err error
+		if k.tables, err = s.pbxTables(o.Lists); err != nil {
 			return nil, err
 		}
 	}
@@ -137,8 +146,8 @@ func (k *Kamailio) config() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	name := map[string]string{"proxy": "kamailio.cfg", "presence": "presence.cfg"}[k.role]
-	sample := filepath.Join(root, "kamailio-cfg", "sample", name)
+	sample := filepath.Join(root, map[string]string{"proxy": "kamailio-cfg/sample/kamailio.cfg",
+		"presence": "kamailio-cfg/sample/presence.cfg", rolePBX: "integration/stack/testdata/pbx.cfg"}[k.role])
 	settings := k.options.Settings
 	if k.options.Dialogs {
 		settings += k.dialogSettings()
@@ -157,6 +166,9 @@ func (k *Kamailio) defines() ([]string, error) {
 	d := []string{fmt.Sprintf("%s_PORT=%d", upper, o.Port)}
 	if o.Children > 0 {
 		d = append(d, fmt.Sprintf("%s_CHILDREN=%d", upper, o.Children))
+	}
+	if k.role == rolePBX {
+		return append(d, k.pbxDefines()...), nil
 	}
 	if k.role == "proxy" {
 		return append(d, "PROXY_CTL="+strconv.Quote(k.ctl), "BUSYLAMP_EVAPI="+strconv.Quote(k.Evapi)), nil

@@ -21,8 +21,9 @@ type Phones struct {
 	tag    string // of all our From and To headers
 
 	book  sync.Mutex
-	calls map[string]*Call // placed, by Call-ID
-	legs  map[string]*leg  // taken, by Call-ID
+	calls map[string]*Call  // placed, by Call-ID
+	legs  map[string]*leg   // taken, by Call-ID
+	tags  map[string]string // of what they published (SIP-ETag), by user
 	ring  time.Duration
 	next  atomic.Int64
 	tail  string // of our Call-IDs
@@ -42,7 +43,8 @@ type Call struct {
 
 // Phones returns phones that use a proxy and belong to a domain.
 func (s *Stack) Phones(proxy, domain string) (*Phones, error) {
-	p := &Phones{domain: domain, tag: rand.Text(), tail: rand.Text(), calls: make(map[string]*Call), legs: make(map[string]*leg)}
+	p := &Phones{domain: domain, tag: rand.Text(), tail: rand.Text(), calls: make(map[string]*Call), legs: make(map[string]*leg),
+		tags: make(map[string]string)}
 	if err := p.open(proxy, p.request, p.stray); err != nil {
 		return nil, err
 	}

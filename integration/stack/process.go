@@ -49,6 +49,7 @@ type program struct {
 	env        []string       // beside this process's own
 	death      syscall.Signal // is sent to the program when this process dies
 	brief      bool           // ends by itself
+	orphans    bool           // what it has started is left to itself when it ends
 }
 
 // start runs a program.
@@ -73,7 +74,9 @@ func (s *Stack) start(prog program) (*Process, error) {
 	}
 	go func() {
 		p.err = p.cmd.Wait()
-		p.Signal(syscall.SIGKILL) // whatever is left of the group
+		if !prog.orphans {
+			p.Signal(syscall.SIGKILL) // whatever is left of the group
+		}
 		if !p.isWanted() {
 			s.noteDeath(p.death())
 		}

@@ -37,6 +37,13 @@ type SidecarConfig struct {
 	State      string // directory; "": a new one
 	Admin      int    // port; 0: any free one
 	Nameserver string // IP address of the DNS server that it asks, on port 53; "": the system's
+	Sources    []SourceConfig
+	Watch      []string // presentities that the sources are asked for
+	WatchFile  string
+	Orphans    bool   // what it has started is left to itself when it ends
+	More       string // further lines of the configuration file
+
+	plugins string // the stack's folder of them
 }
 
 // ProxyAddr is where a further proxy is.
@@ -76,8 +83,15 @@ func (c SidecarConfig) yaml() string {
 	if c.Audit > 0 {
 		option("audit", c.Audit.String())
 	}
+	if c.Sources != nil {
+		b.WriteString(sourcesYAML(c.plugins, c.Sources))
+	}
+	if c.Watch != nil {
+		option("watch", "["+strings.Join(c.Watch, ", ")+"]")
+	}
+	option("watch_file", c.WatchFile)
 	fmt.Fprintf(&b, "log: {level: %s}\n", c.LogLevel)
-	return b.String()
+	return b.String() + c.More
 }
 
 // Sidecar is a running busylamp.
@@ -91,6 +105,7 @@ type Sidecar struct {
 	binary string
 	env    []string
 	dns    string // SidecarConfig.Nameserver
+	config SidecarConfig
 }
 
 // Build builds busylamp and returns the binary's path.
@@ -131,7 +146,11 @@ func (s *Stack) Sidecar(ctx context.Context, c SidecarConfig) (*Sidecar, error) 
 	if c.State == "" {
 		c.State = s.file("state")
 	}
-	b := &Sidecar{stack: s, binary: binary, env: c.Env, dns: c.Nameserver, URL: "http://" + Addr(c.Admin), Config: s.file("busylamp.yaml"), State: c.State}
+	if c.plugins, err = s.Plugins(); err != nil {
+		return nil, err
+	}
+	b := &Sidecar{stack: s, binary: binary, env: c.Env, dns: c.Nameserver, URL: "http://" + Addr(c.Admin), Config: s.file("busylamp.yaml"),
+		State: c.State, config: c}
 	if err := os.WriteFile(b.Config, []byte(c.yaml()), 0o600); err != nil {
 		return nil, err
 	}
@@ -143,8 +162,9 @@ func (s *Stack) Sidecar(ctx context.Context, c SidecarConfig) (*Sidecar, error) 
 
 // Start starts the sidecar (again, after it has ended) with its configuration.
 func (b *Sidecar) Start() (err error) {
-	// A frozen sidecar would not heed SIGTERM, and has no children.
-	prog := program{name: "busylamp", path: b.binary, args: []string{"run", "-c", b.Config}, env: b.env, death: syscall.SIGKILL}
+	// A frozen sidecar would not heed SIGTERM, and its children, plugins, look after themselves.
+	prog := program{name: "busylamp", path: b.binary, args: []string{"run", "-c", b.Config}, env: b.env, death: syscall.SIGKILL,
+		orphans: b.config.Orphans}
 	if b.dns != "" {
 		if prog, err = b.stack.underNameserver(prog, b.dns); err != nil {
 			return err
@@ -152,6 +172,15 @@ func (b *Sidecar) Start() (err error) {
 	}
 	b.Process, err = b.stack.start(prog)
 	return err
+}
+
+// Reload writes a changed configuration, of the same ports, and sends SIGHUP.
+func (b *Sidecar) Reload(change func(*SidecarConfig)) error {
+	change(&b.config)
+	if err := os.WriteFile(b.Config, []byte(b.config.yaml()), 0o600); err != nil {
+		return err
+	}
+	return syscall.Kill(b.PID(), syscall.SIGHUP) // not its group's
 }
 
 // WaitReady waits until /readyz answers 200.
@@ -186,8 +215,13 @@ func (b *Sidecar) get(ctx context.Context, path string) (string, error) {
 }
 
 // Resync asks for a comparison with all proxies.
-func (b *Sidecar) Resync(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, b.URL+"/api/v1/resync", nil)
+func (b *Sidecar) Resync(ctx context.Context) error { return b.post(ctx, "/api/v1/resync") }
+
+// post tells the HTTP interface to do something.
+func (b *Sidecar) post(ctx context.Context, path string) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, b.URL+path, nil)
 	if err != nil {
 		return err
 	}
@@ -248,8 +282,10 @@ func cutLast(s, sep string) (before, after string, found bool) {
 type Presentity struct {
 	Presentity   string
 	State        string
+	Source       string // whose claim won
 	Calls        int
 	Publications []struct{ Publisher, State string }
+	Sources      []Claim // of [Sidecar.Look] alone
 }
 
 // Presentities asks for the first presentities, up to the interface's own limit.

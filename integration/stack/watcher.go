@@ -18,8 +18,25 @@ type Sighting struct {
 	At         time.Time
 	User       string
 	OnThePhone bool
-	Document   string // the PIDF document, "" for none
+	Document   string // the PIDF document, "" for none; or that of another package
+	Event      string // the package
+	Type       string // the document's
 }
+
+// Package is what can be subscribed to.
+type Package struct {
+	Event  string
+	Accept string
+	List   bool // the watcher takes lists (RFC 4662)
+}
+
+// The packages that a [Watcher] knows.
+var (
+	Presence = Package{Event: "presence", Accept: "application/pidf+xml"}
+	Dialog   = Package{Event: "dialog", Accept: "application/dialog-info+xml"}
+	// Members is the presence of those on a list.
+	Members = Package{Event: "presence", Accept: "application/pidf+xml, application/rlmi+xml, multipart/related", List: true}
+)
 
 // Watcher subscribes to presence (RFC 3856) like a phone with lamps, and keeps its
 // subscriptions alive.
@@ -66,15 +83,21 @@ func (w *Watcher) Err() error {
 
 // subscription is the dialog of a SUBSCRIBE.
 type subscription struct {
+	Package
 	user, callID, from, to, target string
 	routes                         []string
 	cseq                           int
 }
 
-// Watch subscribes to users and returns when the server has accepted.
+// Watch subscribes to the presence of users and returns when the server has accepted.
 func (w *Watcher) Watch(ctx context.Context, users ...string) error {
+	return w.WatchBy(ctx, Presence, users...)
+}
+
+// WatchBy does so by a package of choice. The user of [Members] is the list's.
+func (w *Watcher) WatchBy(ctx context.Context, by Package, users ...string) error {
 	for _, user := range users {
-		sub := &subscription{user: user, callID: rand.Text(), from: "<sip:watcher@" + w.domain + ">;tag=" + rand.Text(),
+		sub := &subscription{Package: by, user: user, callID: rand.Text(), from: "<sip:watcher@" + w.domain + ">;tag=" + rand.Text(),
 			to: "<sip:" + user + "@" + w.domain + ">", target: "sip:" + user + "@" + w.domain}
 		life, err := w.subscribe(ctx, sub)
 		if err != nil {
@@ -88,10 +111,13 @@ func (w *Watcher) Watch(ctx context.Context, users ...string) error {
 // subscribe sends a SUBSCRIBE and returns how long the subscription lives.
 func (w *Watcher) subscribe(ctx context.Context, sub *subscription) (time.Duration, error) {
 	sub.cseq++
+	extra := "Event: " + sub.Event + "\r\nAccept: " + sub.Accept + "\r\nExpires: 3600\r\nContact: <sip:watcher@" +
+		w.socket.addr.String() + ">\r\n"
+	if sub.List {
+		extra += "Supported: eventlist\r\n"
+	}
 	m, err := w.do(ctx, request{method: "SUBSCRIBE", uri: sub.target, branch: newBranch(), from: sub.from, to: sub.to,
-		callID: sub.callID, cseq: sub.cseq, routes: sub.routes,
-		extra: "Event: presence\r\nAccept: application/pidf+xml\r\nExpires: 3600\r\nContact: <sip:watcher@" +
-			w.socket.addr.String() + ">\r\n"})
+		callID: sub.callID, cseq: sub.cseq, routes: sub.routes, extra: extra})
 	if err != nil {
 		return 0, fmt.Errorf("watching %s: %w", sub.user, err)
 	}
@@ -138,7 +164,8 @@ func (w *Watcher) request(m *message, from netip.AddrPort) {
 	if strings.HasPrefix(m.get("subscription-state"), "terminated") {
 		w.fail(fmt.Errorf("watching %s: the server ended it: %s", userOf(address(m.get("from"))), m.get("subscription-state")))
 	}
-	s := Sighting{At: m.at, User: userOf(address(m.get("from"))), OnThePhone: onThePhone(m.body), Document: m.body}
+	s := Sighting{At: m.at, User: userOf(address(m.get("from"))), OnThePhone: onThePhone(m.body), Document: m.body,
+		Event: m.get("event"), Type: m.get("content-type")}
 	w.book.Lock()
 	w.last[s.User] = s.OnThePhone
 	w.book.Unlock()

@@ -1,0 +1,386 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/busylamp/busylamp/adapters/pidf"
+	"github.com/busylamp/busylamp/adapters/sipnet/siptest"
+	"github.com/busylamp/busylamp/plugin"
+	"github.com/busylamp/busylamp/plugin/plugintest"
+)
+
+// TestMain: the test's binary is the source itself when the host starts it as one; and no
+// goroutine outlives the tests.
+func TestMain(m *testing.M) {
+	if os.Getenv(plugin.Handshake.MagicCookieKey) != "" {
+		main()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// patience bounds what a test waits for. It is a multiple of what it takes.
+const patience = 20 * time.Second
+
+// notifier is a scripted notifier: what it says to a SUBSCRIBE is the test's.
+type notifier struct {
+	*siptest.Server
+	t        testing.TB
+	onSub    func(*told, siptest.Request) // for a SUBSCRIBE; OPTIONS are answered by 200
+	answers  chan siptest.Request         // to our NOTIFYs
+	requests chan siptest.Request         // SUBSCRIBEs that have been taken
+	mu       sync.Mutex
+	dialogs  map[string]*told // by Call-ID
+	options  string           // the status that OPTIONS has; "" for 200 OK
+}
+
+// told is a subscription as the notifier has it.
+type told struct {
+	n        *notifier
+	who      string // the presentity
+	tag      string // ours
+	event    string
+	callID   string
+	from, to string // of the first SUBSCRIBE
+	contact  string
+	send     func(string)
+	cseq     int
+	requests int // SUBSCRIBEs in the dialog
+	expires  string
+}
+
+func newNotifier(t testing.TB, transport string, onSub func(*told, siptest.Request)) *notifier {
+	n := &notifier{t: t, onSub: onSub, dialogs: map[string]*told{}, answers: make(chan siptest.Request, 10000), requests: make(chan siptest.Request, 10000)}
+	n.Server = siptest.New(t, transport, "127.0.0.1:0", n.take)
+	return n
+}
+
+func (n *notifier) take(r siptest.Request) {
+	switch {
+	case strings.HasPrefix(r.Raw, "SIP/2.0 "):
+		n.answers <- r
+	case strings.HasPrefix(r.Raw, "OPTIONS "):
+		n.mu.Lock()
+		status := n.options
+		n.mu.Unlock()
+		if status == "" {
+			status = "200 OK"
+		}
+		r.Reply(r.Answer(status))
+	case strings.HasPrefix(r.Raw, "SUBSCRIBE "):
+		d := n.dialog(r)
+		n.onSub(d, r)
+		select {
+		case n.requests <- r:
+		default:
+		}
+	}
+}
+
+func (n *notifier) dialog(r siptest.Request) *told {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	d := n.dialogs[r.Header("Call-ID")]
+	if d == nil {
+		d = &told{n: n, tag: fmt.Sprintf("n%d", len(n.dialogs)+1), event: r.Header("Event"), callID: r.Header("Call-ID"),
+			from: r.Header("From"), to: r.Header("To")}
+		d.who = strings.TrimSuffix(strings.TrimPrefix(d.to, "<"), ">")
+		n.dialogs[d.callID] = d
+	}
+	d.contact = strings.Trim(r.Header("Contact"), "<>")
+	d.send = r.Reply
+	d.requests++
+	d.expires = r.Header("Expires")
+	return d
+}
+
+// find returns the newest dialog about somebody.
+func (n *notifier) find(who string) *told {
+	n.t.Helper()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var best *told
+	for _, d := range n.dialogs {
+		if d.who == who && (best == nil || len(d.tag) > len(best.tag) || len(d.tag) == len(best.tag) && d.tag > best.tag) {
+			best = d
+		}
+	}
+	if best == nil {
+		n.t.Fatalf("nobody has subscribed to %s", who)
+	}
+	return best
+}
+
+// answer answers a SUBSCRIBE.
+func (d *told) answer(r siptest.Request, status string, headers ...string) {
+	to := r.Header("To")
+	if !strings.Contains(to, ";tag=") {
+		to += ";tag=" + d.tag
+	}
+	lines := append([]string{"SIP/2.0 " + status, "Via: " + r.Header("Via"), "From: " + r.Header("From"),
+		"To: " + to, "Call-ID: " + r.Header("Call-ID"), "CSeq: " + r.Header("CSeq")}, headers...)
+	r.Reply(strings.Join(append(lines, "Content-Length: 0", "", ""), "\r\n"))
+}
+
+// ok answers 200 with what was asked for.
+func (d *told) ok(r siptest.Request) {
+	d.answer(r, "200 OK", "Expires: "+r.Header("Expires"), "Contact: <sip:notifier@"+d.n.Addr()+">")
+}
+
+// notice builds a NOTIFY; headers replace those of the same name, and one without a value
+// takes it away.
+func (d *told) notice(state, body string, headers ...string) string {
+	d.cseq++
+	lines := []string{"NOTIFY " + d.contact + " SIP/2.0", fmt.Sprintf("Via: SIP/2.0/UDP %s;branch=z9hG4bKn%s%d", d.n.Addr(), d.tag, d.cseq),
+		"From: " + d.to + ";tag=" + d.tag, "To: " + d.from, "Call-ID: " + d.callID, fmt.Sprintf("CSeq: %d NOTIFY", d.cseq),
+		"Max-Forwards: 70", "Contact: <sip:notifier@" + d.n.Addr() + ">", "Event: " + d.event, "Subscription-State: " + state}
+	if body != "" {
+		mime := pidf.ContentType
+		if d.event == "dialog" {
+			mime = dialogs.mime
+		}
+		lines = append(lines, "Content-Type: "+mime)
+	}
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		replaced := false
+		for i := range lines {
+			if strings.HasPrefix(lines[i], name+": ") {
+				lines[i], replaced = h, true
+				if value == "" {
+					lines = append(lines[:i], lines[i+1:]...)
+				}
+				break
+			}
+		}
+		if !replaced {
+			lines = append(lines, h)
+		}
+	}
+	return strings.Join(append(lines, fmt.Sprintf("Content-Length: %d", len(body)), "", body), "\r\n")
+}
+
+// notify sends a NOTIFY and returns what it is answered.
+func (d *told) notify(state, body string, headers ...string) string {
+	d.n.t.Helper()
+	return d.n.ask(d.send, d.notice(state, body, headers...))
+}
+
+// ask sends a request and returns the start line of its answer, known by Via and CSeq.
+func (n *notifier) ask(send func(string), request string) string {
+	n.t.Helper()
+	return n.answerTo(send, request).StartLine()
+}
+
+func (n *notifier) answerTo(send func(string), request string) siptest.Request {
+	n.t.Helper()
+	send(request)
+	late := time.After(patience)
+	for {
+		select {
+		case a := <-n.answers:
+			if a.Header("CSeq") == (siptest.Request{Raw: request}).Header("CSeq") {
+				return a
+			}
+		case <-late:
+			n.t.Fatalf("no answer to\n%s", request)
+		}
+	}
+}
+
+// subscribed waits for the next SUBSCRIBE.
+func (n *notifier) subscribed() siptest.Request {
+	n.t.Helper()
+	select {
+	case r := <-n.requests:
+		return r
+	case <-time.After(patience):
+		n.t.Fatal("no SUBSCRIBE")
+		return siptest.Request{}
+	}
+}
+
+// active is what Subscription-State says of a subscription that is well.
+const active1h = "active;expires=3600"
+
+// open and onPhone are presence documents.
+func open(who string) string {
+	return `<presence xmlns="urn:ietf:params:xml:ns:pidf" entity="` + who + `"><tuple id="t1"><status><basic>open</basic></status></tuple></presence>`
+}
+
+func onPhone(who string) string {
+	return string(pidf.RPID(pidf.Document{Entity: who, TupleID: "other", Activity: pidf.OnThePhone}))
+}
+
+// calls is a dialog-info document.
+func calls(who, version, state string, dialogStates ...string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `<dialog-info xmlns="urn:ietf:params:xml:ns:dialog-info" version="%s" state="%s" entity="%s">`, version, state, who)
+	for i, s := range dialogStates {
+		fmt.Fprintf(&b, `<dialog id="d%d"><state>%s</state></dialog>`, i, s)
+	}
+	return b.String() + `</dialog-info>`
+}
+
+// serving accepts every SUBSCRIBE and says that everybody is available.
+func serving(d *told, r siptest.Request) {
+	d.ok(r)
+	if r.Header("Expires") == "0" {
+		d.send(d.notice("terminated;reason=timeout", ""))
+		return
+	}
+	body := open(d.who)
+	if d.event == "dialog" {
+		body = calls(d.who, fmt.Sprint(d.requests), "full")
+	}
+	d.send(d.notice("active;expires="+r.Header("Expires"), body))
+}
+
+// hostOf is a host that a source runs under.
+type fakeHost struct {
+	t             testing.TB
+	requests      chan plugin.Request
+	claims        chan plugin.Claim
+	subscriptions chan plugin.Subscription
+	connectors    chan plugin.Connector
+}
+
+func (h *fakeHost) Requests() <-chan plugin.Request { return h.requests }
+func (h *fakeHost) Claim(cs ...plugin.Claim) {
+	for _, c := range cs {
+		h.claims <- c
+	}
+}
+func (h *fakeHost) Subscription(ss ...plugin.Subscription) {
+	for _, s := range ss {
+		h.subscriptions <- s
+	}
+}
+func (h *fakeHost) Connector(c plugin.Connector) { h.connectors <- c }
+
+// start runs a source with a configuration until the test ends, or stop is called.
+func start(t testing.TB, config map[string]any, change ...func(*settled)) (h *fakeHost, stop func()) {
+	t.Helper()
+	s := newSource()
+	if err := plugintest.Configure(t, s, config); err != nil {
+		t.Fatal(err)
+	}
+	s.cfg.own = pidf.Own([]string{"busylamp"})
+	for _, f := range change {
+		f(s.cfg)
+	}
+	h = &fakeHost{t: t, requests: make(chan plugin.Request), claims: make(chan plugin.Claim, 100_000),
+		subscriptions: make(chan plugin.Subscription, 100_000), connectors: make(chan plugin.Connector, 1000)}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx, h) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(stop)
+	return h, stop
+}
+
+type settled = config
+
+// to is a configuration for a notifier.
+func to(n *notifier, more ...any) map[string]any {
+	c := map[string]any{"server": n.Addr(), "uri": "sip:busylamp@example.com"}
+	for i := 0; i < len(more); i += 2 {
+		c[more[i].(string)] = more[i+1]
+	}
+	return c
+}
+
+func (h *fakeHost) watch(who ...string) {
+	h.t.Helper()
+	for _, w := range who {
+		h.ask(plugin.Request{Watch: []plugin.Target{{Presentity: w}}})
+	}
+}
+
+func (h *fakeHost) unwatch(who ...string) { h.t.Helper(); h.ask(plugin.Request{Unwatch: who}) }
+
+func (h *fakeHost) ask(r plugin.Request) {
+	h.t.Helper()
+	select {
+	case h.requests <- r:
+	case <-time.After(patience):
+		h.t.Fatal("the source takes no request")
+	}
+}
+
+// sub waits for a state of somebody's subscription, and returns it; others are passed over.
+func (h *fakeHost) sub(who string, state plugin.SubscriptionState) plugin.Subscription {
+	h.t.Helper()
+	late := time.After(patience)
+	var last []plugin.Subscription
+	for {
+		select {
+		case s := <-h.subscriptions:
+			if s.Presentity == who && s.State == state {
+				return s
+			}
+			last = append(last, s)
+		case <-late:
+			h.t.Fatalf("%s is not in state %d; before: %+v", who, state, last)
+		}
+	}
+}
+
+// claim waits for a claim about somebody with an availability; others are passed over.
+func (h *fakeHost) claim(who string, a plugin.Availability) plugin.Claim {
+	h.t.Helper()
+	late := time.After(patience)
+	var last []plugin.Claim
+	for {
+		select {
+		case c := <-h.claims:
+			if c.Presentity == who && c.Availability == a {
+				return c
+			}
+			last = append(last, c)
+		case <-late:
+			h.t.Fatalf("no claim that %s is %d; before: %+v", who, a, last)
+		}
+	}
+}
+
+// connector waits for a state of the connector; others are passed over.
+func (h *fakeHost) connector(state plugin.ConnectorState) plugin.Connector {
+	h.t.Helper()
+	late := time.After(patience)
+	var last []plugin.Connector
+	for {
+		select {
+		case c := <-h.connectors:
+			if c.State == state {
+				return c
+			}
+			last = append(last, c)
+		case <-late:
+			h.t.Fatalf("the connector is not in state %d; before: %+v", state, last)
+		}
+	}
+}
+
+// quiet fails if there is a claim.
+func (h *fakeHost) quiet() {
+	h.t.Helper()
+	select {
+	case c := <-h.claims:
+		h.t.Errorf("a claim: %+v", c)
+	case <-time.After(100 * time.Millisecond):
+	}
+}

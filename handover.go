@@ -1,0 +1,127 @@
+package busylamp
+
+import "time"
+
+// Handover is what an engine knows by its sources, for the next one to begin with when the
+// configuration changes. Times are from then on.
+type Handover struct {
+	sources map[string]handedSource
+	claims  []handedClaim
+}
+
+type handedSource struct {
+	info      SourceInfo
+	connector ConnectorState
+	reason    string
+	subs      []handedSubscription
+}
+
+type handedSubscription struct {
+	uri  Presentity
+	copy subscription
+}
+
+type handedClaim struct {
+	uri   Presentity
+	claim Claim
+}
+
+// Handover returns what is known by sources at a time, which is not before the engine's own.
+func (e *Engine) Handover(now time.Duration) Handover {
+	h := Handover{sources: make(map[string]handedSource)}
+	for _, src := range e.sources {
+		if src.running {
+			h.sources[src.Name] = handedSource{info: src.info, connector: src.connector, reason: src.reason}
+		}
+	}
+	for _, who := range e.people {
+		for _, c := range who.claims {
+			if c.from != nil && c.Until > now {
+				c.Since, c.Until = c.Since-now, c.Until-now
+				h.claims = append(h.claims, handedClaim{who.uri, c})
+			}
+		}
+		for _, s := range who.subs {
+			if src, running := h.sources[s.source.Name]; running {
+				c := *s
+				c.since, c.notBefore = c.since-now, c.notBefore-now
+				src.subs = append(src.subs, handedSubscription{who.uri, c})
+				h.sources[s.source.Name] = src
+			}
+		}
+	}
+	return h
+}
+
+// Inherit begins with what an earlier engine knew, after [Engine.TakeOver] and once it is
+// known whom to [Engine.Watch]. The sources named in kept have gone on running, with all that
+// they watch; the claims of the others stand for their grace.
+func (e *Engine) Inherit(h Handover, kept map[string]bool) {
+	byName := make(map[string]*source, len(e.sources))
+	for _, src := range e.sources {
+		byName[src.Name] = src
+		if from, ran := h.sources[src.Name]; ran && kept[src.Name] {
+			e.continueSource(src, from)
+		}
+	}
+	for _, handed := range h.claims {
+		src := byName[handed.claim.Source]
+		if src == nil {
+			continue
+		}
+		who := e.person(handed.uri)
+		if !who.hears(src) || len(who.watchers) == 0 && !kept[src.Name] {
+			e.forgetIdle(who)
+			continue
+		}
+		c := handed.claim
+		c.Since, c.Until, c.from, c.session = e.now+c.Since, e.now+c.Until, src, src.session
+		e.claim(who, c, reason{what: "source " + src.Name})
+		if !src.running {
+			e.graceFor(who, src)
+		}
+	}
+	e.dispatch()
+}
+
+// continueSource goes on with a source that runs. What it watches for nobody any more is ended.
+func (e *Engine) continueSource(src *source, from handedSource) {
+	src.running, src.session = true, 1
+	src.info, src.connector, src.reason = from.info, from.connector, from.reason
+	known := make(map[*subscription]bool, len(from.subs))
+	for i := range from.subs {
+		old := &from.subs[i]
+		var s *subscription
+		if who := e.byURI[old.uri]; who != nil {
+			s = who.subscriptionTo(src)
+		}
+		switch {
+		case s != nil:
+			known[s] = true
+			s.resume(e, &old.copy)
+		case old.copy.state == Requesting || old.copy.state == Subscribed:
+			e.out.Watches = append(e.out.Watches, WatchWork{Source: src.index, Unwatch: []Presentity{old.uri}})
+		}
+	}
+	e.eachSubscription(src, func(s *subscription) {
+		if !known[s] {
+			s.begin(e)
+		}
+	})
+}
+
+// resume goes on with a subscription of an earlier engine.
+func (s *subscription) resume(e *Engine, old *subscription) {
+	s.tell(old.told)
+	s.failures, s.short, s.endpoint, s.gaveUp = old.failures, old.short, old.endpoint, old.gaveUp
+	s.state, s.reason, s.since = old.state, old.reason, e.now+old.since
+	switch {
+	case old.waits:
+		s.queue(e, old.reason)
+	case old.state == Requesting:
+		e.wheel.set(&s.timer, e.now+askTime)
+	case old.state != Subscribed && old.state != NotRequested && !old.gaveUp:
+		s.notBefore = e.now + max(old.notBefore, 0)
+		e.wheel.set(&s.timer, s.notBefore)
+	}
+}

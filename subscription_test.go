@@ -1,0 +1,575 @@
+package busylamp
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+)
+
+// watching drives an engine with two sources, a and b.
+type watching struct {
+	*script
+	asked    []WatchWork
+	statuses []string
+}
+
+func newWatching(t *testing.T, change func(*Config)) *watching {
+	cfg := Config{Proxies: []string{"p1"}, Directory: testDirectory{}, Sides: SideCaller,
+		Publishers: []PublisherConfig{{Name: "s", NoSentinel: true}, {Name: "other", NoSentinel: true}},
+		Sources: []SourceConfig{{Name: "a", PerSecond: 15, FailedDelay: 10 * time.Second, MaxFailedDelay: 100 * time.Second, MaxFailures: 3, Grace: 30 * time.Second},
+			{Name: "b", Grace: 30 * time.Second, FailedDelay: 900 * time.Second, MaxFailedDelay: 8 * time.Hour}}}
+	if change != nil {
+		change(&cfg)
+	}
+	e, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &watching{script: &script{t: t, e: e}}
+	w.e.Connected(0, "1")
+	w.take()
+	return w
+}
+
+// take notes what the engine wants, and accepts what is published.
+func (w *watching) take() {
+	for work := w.e.Take(); ; work = w.e.Take() {
+		w.asked = append(w.asked, work.Watches...)
+		for _, c := range work.Statuses {
+			w.statuses = append(w.statuses, fmt.Sprintf("%s %s: %s -> %s", c.Source, c.Presentity, c.Old, c.New))
+		}
+		for _, l := range work.Lists {
+			w.e.Listed(l.Proxy, l.ID, Listing{Epoch: "1"})
+		}
+		for _, d := range work.Details {
+			w.e.Resynced(d.Proxy, d.ID)
+		}
+		if len(work.Publish)+len(work.Lists)+len(work.Details) == 0 {
+			return
+		}
+		for _, p := range work.Publish {
+			w.e.Settled(p.Request, Outcome{Result: Accepted, Tag: "t", Expires: p.Request.Expires, Code: 200})
+		}
+	}
+}
+
+func (w *watching) pass(d time.Duration) {
+	for end := w.now + d; w.now < end; {
+		w.now += wheelTick
+		w.e.Advance(w.now)
+		w.take()
+	}
+}
+
+func (w *watching) report(source int, r SourceReport) {
+	w.e.Report(source, r)
+	w.take()
+}
+
+func (w *watching) up(source int, info SourceInfo) {
+	w.report(source, SourceReport{Up: &info, Connector: ConnectorUp})
+}
+
+func (w *watching) goes(source int, who Presentity, s SubscriptionState) {
+	w.asked = nil
+	w.report(source, SourceReport{Subscriptions: []SubscriptionReport{{Presentity: who, State: s}}})
+}
+
+func (w *watching) says(source int, st Statement) {
+	w.report(source, SourceReport{Statements: []Statement{st}})
+}
+
+// next returns when a source is asked for somebody, from the last report or now.
+func (w *watching) next(within time.Duration) time.Duration {
+	w.t.Helper()
+	began := w.now
+	for ; w.now < began+within; w.pass(wheelTick) {
+		if len(w.asked) > 0 {
+			return w.now - began
+		}
+	}
+	w.t.Fatalf("nobody was asked within %v", within)
+	return 0
+}
+
+func (w *watching) shows(publisher int, want State) {
+	w.t.Helper()
+	v, _ := w.e.View(userA)
+	got := Unknown
+	if len(v.Publications) > 0 {
+		got = v.Publications[publisher].Has
+	}
+	if got != want {
+		w.t.Errorf("at %v: publisher %d shows %v, want %v", w.now, publisher, got, want)
+	}
+}
+
+// The back-off of the contact centres: 10, 20, 40, ... up to the most; and after the third
+// failure and one more it is given up, until the source begins anew.
+func TestFailedSubscriptions(t *testing.T) {
+	for _, c := range []struct {
+		failures int
+		want     []time.Duration
+	}{
+		{3, []time.Duration{10, 20, 40}},
+		{0, []time.Duration{10, 20, 40, 80, 100, 100, 100}},
+	} {
+		w := newWatching(t, func(cfg *Config) { cfg.Sources[0].MaxFailures = c.failures })
+		w.up(0, SourceInfo{})
+		w.e.Watch(userA, "x")
+		w.take()
+		var got []time.Duration
+		for range c.want {
+			w.goes(0, userA, NotFound)
+			got = append(got, w.next(200*time.Second).Round(time.Second)/time.Second)
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("asked again after %v, want %v", got, c.want)
+		}
+		if c.failures == 0 {
+			continue
+		}
+		w.goes(0, userA, NotFound)
+		w.asked = nil
+		w.pass(24 * time.Hour)
+		v, _ := w.e.View(userA)
+		if len(w.asked) > 0 || !v.Sources[0].GaveUp || v.Sources[0].Status != "not found" {
+			t.Errorf("asked %d times after it was given up: %+v", len(w.asked), v.Sources[0])
+		}
+		w.up(0, SourceInfo{})
+		if len(w.asked) != 1 {
+			t.Error("not asked by the source's next life")
+		}
+	}
+}
+
+// No second sees more subscriptions than it may, whatever asks for them.
+func TestSubscriptionsPerSecond(t *testing.T) {
+	for _, rate := range []int{1, 15, 100, 1000} {
+		w := newWatching(t, func(cfg *Config) { cfg.Sources[0].PerSecond = rate })
+		w.up(0, SourceInfo{})
+		people := rate*3 + 5
+		for i := range people {
+			w.e.Watch(Presentity(fmt.Sprintf("sip:u%d@example.com", i)), "x")
+		}
+		w.take()
+		var at []time.Duration // of each
+		for w.now < 10*time.Second {
+			n := len(w.asked)
+			w.pass(wheelTick)
+			for range w.asked[n:] {
+				at = append(at, w.now)
+			}
+		}
+		at = append(slices.Repeat([]time.Duration{0}, people-len(at)), at...)
+		for i := range at {
+			if i >= rate && at[i]-at[i-rate] < time.Second {
+				t.Fatalf("%d within %v, at most %d in a second", rate+1, at[i]-at[i-rate], rate)
+			}
+		}
+		if last := at[len(at)-1]; last > time.Duration(people/rate)*1200*time.Millisecond {
+			t.Errorf("%d a second: %d took %v", rate, people, last)
+		}
+	}
+}
+
+// One subscription for each presentity and source, whoever asks; the last who asks ends it.
+func TestOneSubscription(t *testing.T) {
+	w := newWatching(t, nil)
+	w.up(0, SourceInfo{})
+	w.e.Watch(userA, "x")
+	w.e.Watch(userA, "y")
+	w.e.Watch(userA, "x")
+	w.pass(time.Second)
+	if len(w.asked) != 1 {
+		t.Fatalf("asked %d times", len(w.asked))
+	}
+	w.goes(0, userA, Subscribed)
+	w.says(0, Statement{Presentity: userA, State: Busy})
+	w.shows(0, Busy)
+	w.e.Unwatch(userA, "x")
+	w.take()
+	w.shows(0, Busy)
+	w.e.Unwatch(userA, "y")
+	w.take()
+	if len(w.asked) != 1 || len(w.asked[0].Unwatch) != 1 {
+		t.Errorf("%+v", w.asked)
+	}
+	if _, found := w.e.View(userA); found {
+		t.Error("somebody whom nobody asks for is remembered")
+	}
+	w.says(0, Statement{Presentity: userA, State: Busy}) // late
+	if _, found := w.e.View(userA); found {
+		t.Error("a claim about somebody whom nobody asks for")
+	}
+}
+
+// What the first endpoint is refused is tried by the next, at once and as one attempt.
+func TestEndpointsOfASource(t *testing.T) {
+	w := newWatching(t, nil)
+	w.up(0, SourceInfo{Endpoints: 2})
+	w.e.Watch(userA, "x")
+	w.take()
+	for _, want := range []struct {
+		endpoint int
+		after    time.Duration
+	}{{1, 0}, {0, 10 * time.Second}, {1, 0}, {0, 20 * time.Second}} {
+		w.goes(0, userA, AccessDenied)
+		if after := w.next(time.Minute); after.Round(time.Second) != want.after || w.asked[0].Watch[0].Endpoint != want.endpoint {
+			t.Fatalf("after %v: %+v, want %+v", after, w.asked[0], want)
+		}
+	}
+}
+
+// A source without a connection uses up nobody's attempts; when it is back everybody is
+// asked for anew. Now and then somebody is tried all the same.
+func TestConnector(t *testing.T) {
+	w := newWatching(t, nil)
+	w.up(0, SourceInfo{})
+	w.e.Watch(userA, "x")
+	w.take()
+	w.report(0, SourceReport{Connector: ConnectionError, Reason: "no answer"})
+	w.asked = nil
+	for range 10 {
+		w.goes(0, userA, SubscriptionError)
+		if after := w.next(time.Minute); after < 20*time.Second {
+			t.Fatalf("a source without a connection is asked after %v", after)
+		}
+	}
+	v, _ := w.e.View(userA)
+	if v.Sources[0].Failures != 0 {
+		t.Errorf("%d failures are the presentity's", v.Sources[0].Failures)
+	}
+	w.asked = nil
+	w.report(0, SourceReport{Connector: ConnectorUp})
+	if len(w.asked) != 1 {
+		t.Errorf("asked %d times when the connection is back", len(w.asked))
+	}
+	if !slices.Contains(w.statuses, "a : up and running -> connection error") || !slices.Contains(w.statuses, "a : connection error -> up and running") {
+		t.Errorf("%q", w.statuses)
+	}
+}
+
+// A subscription that ends is asked for again at once, its claim staying for the grace; one
+// that is ended as soon as it is accepted, later and later.
+func TestTerminated(t *testing.T) {
+	w := newWatching(t, nil)
+	w.up(0, SourceInfo{})
+	w.e.Watch(userA, "x")
+	w.take()
+	w.goes(0, userA, Subscribed)
+	w.says(0, Statement{Presentity: userA, State: Busy})
+	w.pass(time.Minute)
+	w.goes(0, userA, Terminated)
+	if after := w.next(time.Second); after != 0 {
+		t.Errorf("asked again after %v", after)
+	}
+	w.pass(29 * time.Second)
+	w.shows(0, Busy)
+	w.pass(2 * time.Second)
+	w.shows(0, Unknown)
+
+	var total time.Duration
+	for range 6 {
+		w.goes(0, userA, Subscribed)
+		w.goes(0, userA, Terminated)
+		total += w.next(time.Minute)
+	}
+	if total < 20*time.Second {
+		t.Errorf("a subscription that is ended at once was asked for 6 times in %v", total)
+	}
+}
+
+// The claims of a source that is down stand for the grace, and no longer; those whose lamp is
+// lit are asked for first when it is back.
+func TestSourceDown(t *testing.T) {
+	w := newWatching(t, nil)
+	w.up(0, SourceInfo{})
+	for i := range 40 {
+		w.e.Watch(Presentity(fmt.Sprintf("sip:u%d@example.com", i)), "x")
+	}
+	w.e.Watch(userA, "x")
+	w.pass(10 * time.Second)
+	w.goes(0, userA, Subscribed)
+	w.says(0, Statement{Presentity: userA, State: DoNotDisturb})
+	w.report(0, SourceReport{Down: "killed"})
+	w.pass(time.Second)
+	w.shows(0, DoNotDisturb)
+	w.asked = nil
+	w.up(0, SourceInfo{})
+	if len(w.asked) == 0 || w.asked[0].Watch[0].Presentity != userA {
+		t.Errorf("not asked first for whom a lamp is lit: %+v", w.asked)
+	}
+	w.pass(30 * time.Second)
+	w.shows(0, Unknown)
+}
+
+// What says nothing for itself is bounded: a statement without an end, a source that does not
+// answer, numbers that go back, strangers.
+func TestStatements(t *testing.T) {
+	w := newWatching(t, nil)
+	w.up(0, SourceInfo{})
+	w.e.Watch(userA, "x")
+	w.take()
+	w.pass(askTime + time.Second)
+	if v, _ := w.e.View(userA); v.Sources[0].Status != "error" || v.Sources[0].Failures != 1 {
+		t.Errorf("a source that does not answer: %+v", v.Sources[0])
+	}
+	w.says(0, Statement{Presentity: userA, State: Busy, Sequence: 5})
+	w.says(0, Statement{Presentity: userA, State: Away, Sequence: 4})
+	w.shows(0, Busy)
+	w.says(0, Statement{Presentity: userB, State: Busy})
+	if st := w.e.SourceStatuses()[0]; st.Stale != 1 || st.Ignored != 1 || st.Claims != 1 {
+		t.Errorf("%+v", st)
+	}
+	w.pass(maxAge)
+	w.shows(0, Unknown)
+}
+
+// A source that is pushed to speaks of whom it likes, if they are ours.
+func TestUnasked(t *testing.T) {
+	w := newWatching(t, nil)
+	w.up(0, SourceInfo{Unasked: true, Serves: func(p Presentity) bool { return p != userB }})
+	w.e.Watch(userB, "x")
+	w.says(0, Statement{Presentity: userA, State: Busy, For: time.Minute})
+	w.says(0, Statement{Presentity: userB, State: Busy})
+	w.says(0, Statement{Presentity: "sip:x@elsewhere.org", State: Busy})
+	w.shows(0, Busy)
+	if st := w.e.SourceStatuses()[0]; st.Claims != 1 || st.Ignored != 2 || len(w.asked) != 0 {
+		t.Errorf("%+v, asked %v", st, w.asked)
+	}
+	w.pass(time.Minute + time.Second)
+	w.shows(0, Unknown)
+}
+
+// A source that polls is asked for many at once, which counts as one.
+func TestBatch(t *testing.T) {
+	w := newWatching(t, func(cfg *Config) { cfg.Sources[0].PerSecond = 1 })
+	for i := range 1300 {
+		w.e.Watch(Presentity(fmt.Sprintf("sip:u%d@example.com", i)), "x")
+	}
+	w.up(0, SourceInfo{Batch: 650})
+	w.pass(2 * time.Second)
+	if len(w.asked) != 2 || len(w.asked[0].Watch) != 650 || len(w.asked[1].Watch) != 650 {
+		t.Errorf("%d requests", len(w.asked))
+	}
+}
+
+// What a source reads at a server that we publish to is not published there, nor taken for
+// its own word if it may be ours.
+func TestNoEcho(t *testing.T) {
+	w := newWatching(t, func(cfg *Config) { cfg.Sources[0].Reads = []string{"s"} })
+	w.up(0, SourceInfo{})
+	w.e.Watch(userA, "x")
+	w.take()
+	w.goes(0, userA, Subscribed)
+
+	w.says(0, Statement{Presentity: userA, State: Busy}) // another's word
+	w.shows(0, Unknown)
+	w.shows(1, Busy)
+	w.says(0, Statement{Presentity: userA, State: Available})
+	w.shows(1, Unknown)
+
+	w.e.Calls(0, []CallEvent{{Dialog: DialogID{1, 1}, Stage: Confirmed, Caller: string(userA)}})
+	w.take()
+	w.shows(0, OnThePhone)
+	w.says(0, Statement{Presentity: userA, State: OnThePhone}) // our own word
+	w.e.Calls(0, []CallEvent{{Dialog: DialogID{1, 1}, Stage: Ended}})
+	w.take()
+	w.shows(0, Unknown)
+	w.shows(1, Unknown) // and not busy for ever by what it was told
+}
+
+// A call that another source sees, and what both halves of a presence are.
+func TestParts(t *testing.T) {
+	w := newWatching(t, func(cfg *Config) { cfg.Publishers[0].Part, cfg.Publishers[1].Part = TelephonyOnly, RichOnly })
+	w.up(0, SourceInfo{})
+	w.up(1, SourceInfo{})
+	w.e.Watch(userA, "x")
+	w.take()
+	w.says(0, Statement{Presentity: userA, State: OnThePhone, Telephony: true})
+	w.says(1, Statement{Presentity: userA, State: DoNotDisturb})
+	w.shows(0, OnThePhone)
+	w.shows(1, DoNotDisturb)
+	if v, _ := w.e.View(userA); v.State != DoNotDisturb || v.Telephony != OtherCall || v.Rich != DoNotDisturb {
+		t.Errorf("%+v", v)
+	}
+}
+
+// Every pair of rows of the table, the stronger stated first and last.
+func TestPrecedence(t *testing.T) {
+	table := DefaultPrecedence()
+	state := func(s State) Statement {
+		st := Statement{Presentity: userA, State: s}
+		if s == OtherCall {
+			st.State = OnThePhone
+		}
+		return st
+	}
+	for i, strong := range table {
+		for _, weak := range table[i+1:] {
+			if strong == OnThePhone || weak == OnThePhone { // not a source's, see TestParts
+				continue
+			}
+			for _, first := range []bool{true, false} {
+				w := newWatching(t, func(cfg *Config) { cfg.Early = true })
+				w.up(0, SourceInfo{})
+				w.up(1, SourceInfo{})
+				w.e.Watch(userA, "x")
+				if !first {
+					w.says(1, state(weak))
+				}
+				w.says(0, state(strong))
+				if first {
+					w.says(1, state(weak))
+				}
+				if v, _ := w.e.View(userA); v.State != strong {
+					t.Errorf("%v beside %v is %v", strong, weak, v.State)
+				}
+			}
+		}
+	}
+}
+
+// Forwarded, as an option: do-not-disturb hides it, and it hides busy and available.
+func TestForwardedAsAState(t *testing.T) {
+	table := slices.Insert(DefaultPrecedence(), 1, Forwarded)
+	for _, c := range []struct {
+		table       Precedence
+		state, want State
+		word        string
+	}{
+		{table, DoNotDisturb, DoNotDisturb, "do not disturb"},
+		{table, OnThePhone, Forwarded, "forwarded to voice mail"},
+		{table, Available, Forwarded, "forwarded to voice mail"},
+		{nil, OnThePhone, OtherCall, "forwarded to voice mail"},
+		{nil, Available, Available, "forwarded to voice mail"},
+	} {
+		w := newWatching(t, func(cfg *Config) { cfg.Precedence = c.table })
+		w.up(0, SourceInfo{})
+		w.e.Watch(userA, "x")
+		w.take()
+		w.goes(0, userA, Subscribed)
+		w.says(0, Statement{Presentity: userA, State: c.state, Details: Details{Forward: ToVoiceMail}})
+		if v, _ := w.e.View(userA); v.State != c.want || v.Sources[0].Status != c.word {
+			t.Errorf("%v: %v, %q; want %v, %q", c.state, v.State, v.Sources[0].Status, c.want, c.word)
+		}
+	}
+}
+
+// Ties go to the source's priority, then to the newer; a preferred source is heard alone.
+func TestTiesAndPreference(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*Config)
+		want   string
+	}{
+		{"the newer", func(*Config) {}, "b"},
+		{"priority", func(cfg *Config) { cfg.Sources[0].Priority = 1 }, "a"},
+		{"preferred", func(cfg *Config) { cfg.Preferred = "a" }, "a"},
+	} {
+		w := newWatching(t, c.change)
+		w.up(0, SourceInfo{})
+		w.up(1, SourceInfo{})
+		w.e.Watch(userA, "x")
+		w.says(0, Statement{Presentity: userA, State: Busy, Age: time.Second})
+		w.says(1, Statement{Presentity: userA, State: Busy})
+		if v, _ := w.e.View(userA); v.Source != c.want {
+			t.Errorf("%s: %s", c.name, v.Source)
+		}
+		w.says(1, Statement{Presentity: userA, State: DoNotDisturb})
+		want := map[bool]State{true: Busy, false: DoNotDisturb}[c.name == "preferred"]
+		if v, _ := w.e.View(userA); v.State != want {
+			t.Errorf("%s: %v, want %v", c.name, v.State, want)
+		}
+	}
+}
+
+// An application's presentity is always published, and follows its calls if it is to.
+func TestEndpoint(t *testing.T) {
+	w := newWatching(t, func(cfg *Config) {
+		cfg.Sides = SideBoth
+		cfg.Endpoints = []EndpointConfig{{Presentity: userA, BusyAt: 2}, {Presentity: userB, State: Available}}
+	})
+	call := func(id uint32, stage Stage) {
+		w.e.Calls(0, []CallEvent{{Dialog: DialogID{1, id}, Stage: stage, Caller: string(userA), Callee: string(userB)}})
+		w.take()
+	}
+	w.pass(time.Second)
+	w.shows(0, Available)
+	call(1, Confirmed)
+	w.shows(0, Available)
+	call(2, Confirmed)
+	w.shows(0, OnThePhone)
+	call(1, Ended)
+	w.shows(0, Available)
+	call(2, Ended)
+	if v, found := w.e.View(userB); !found || v.Publications[0].Has != Available {
+		t.Errorf("an endpoint with a state of its own: %+v", v)
+	}
+	w.pass(time.Hour)
+	w.shows(0, Available) // refreshed
+	w.e.Withdraw()
+	w.take()
+	if n := w.e.Live(); n != 0 {
+		t.Errorf("%d publications are left", n)
+	}
+}
+
+// A new configuration goes on with what sources watch and have said.
+func TestHandover(t *testing.T) {
+	w := newWatching(t, nil)
+	w.up(0, SourceInfo{})
+	w.up(1, SourceInfo{})
+	for _, who := range []Presentity{userA, userB} {
+		w.e.Watch(who, "x")
+		w.pass(time.Second)
+		w.goes(0, who, Subscribed)
+	}
+	w.says(0, Statement{Presentity: userA, State: DoNotDisturb, For: time.Hour})
+	w.says(1, Statement{Presentity: userA, State: Busy, For: time.Hour})
+	w.pass(10 * time.Minute)
+
+	next := newWatching(t, nil)
+	next.e.Watch(userA, "x")
+	next.e.Inherit(w.e.Handover(w.now), map[string]bool{"a": true})
+	next.pass(time.Second)
+	next.shows(0, DoNotDisturb)
+	if len(next.asked) != 1 || len(next.asked[0].Unwatch) != 1 || next.asked[0].Unwatch[0] != userB {
+		t.Errorf("want the one unwatched who is asked for no more: %+v", next.asked)
+	}
+	if got := next.e.SourceStatuses(); !got[0].Running || got[1].Running || got[0].Words["do not disturb"] != 1 {
+		t.Errorf("%+v", got)
+	}
+	next.pass(30 * time.Second)
+	next.shows(0, DoNotDisturb)
+	if v, _ := next.e.View(userA); len(v.Sources) != 2 || v.Sources[1].State != Unknown {
+		t.Errorf("the claim of a source that was not kept outlives its grace: %+v", v.Sources)
+	}
+	next.pass(50 * time.Minute)
+	next.shows(0, Unknown) // as it was stated
+}
+
+// What was taken over stays until the sources have spoken: a restart shows no user free who
+// is not.
+func TestTakeOverAwaitsSources(t *testing.T) {
+	w := newWatching(t, nil)
+	w.e.TakeOver([]Record{{Publisher: "s", Presentity: userA, Tag: "t", State: DoNotDisturb, Expires: time.Hour, Refresh: 30 * time.Minute},
+		{Publisher: "s", Presentity: userB, Tag: "t", State: OnThePhone, Expires: time.Hour, Refresh: 30 * time.Minute}})
+	w.e.Watch(userA, "x")
+	w.pass(2 * time.Second)
+	w.shows(0, DoNotDisturb)
+	w.up(0, SourceInfo{})
+	w.up(1, SourceInfo{})
+	w.pass(2 * time.Second)
+	w.shows(0, DoNotDisturb)
+	w.goes(0, userA, Subscribed)
+	w.says(0, Statement{Presentity: userA, State: Available})
+	w.shows(0, DoNotDisturb) // b has said nothing
+	w.goes(1, userA, NotFound)
+	w.shows(0, Unknown)
+	if _, found := w.e.View(userB); found {
+		t.Error("somebody whom no source watches was not let go")
+	}
+}
