@@ -6,15 +6,19 @@ LINT    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 # What tests of faults record (integration/record); make test checks that it is all there.
 RECORD := $(CURDIR)/.record
 
-.PHONY: help build test soak reliability lint demo deps fuzz clean
+.PHONY: help build proto test soak reliability lint demo deps fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
-build: ## bin/busylamp, static
+build: ## bin/busylamp and the plugins bin/busylamp-source-*, static
 	@mkdir -p bin
-	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/busylamp ./cmd/busylamp
+	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/...
+	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/busylamp-source-template ./plugin/template
+
+proto: ## make plugin/proto/v1 anew of its source.proto (needs protoc: Debian's protobuf-compiler)
+	./plugin/proto/v1/generate.sh
 
 test: deps build ## everything: unit, real Kamailio, real calls (never skips)
 	go vet ./...

@@ -120,4 +120,25 @@ var seededBugs = []seededBug{
 	{"calls that began during a doubt are released with it", "resync.go",
 		`return c.since <= since`,
 		`return true`},
+	{"the claims of a source that is down stay", "statement.go",
+		`c.Until = e.now + max(src.Grace, 1)`,
+		`_ = c`},
+	{"a source is asked as often as there is need", "statement.go",
+		`return sum < perSecond && t.sent[t.tick%int64(len(t.sent))] < (perSecond+9)/10`,
+		`return sum < 1000*perSecond`},
+	{"a source that is down is asked", "statement.go",
+		`src.running = false
+`,
+		`src.running = true
+`},
+	{"the claims about somebody who is watched no more stay", "subscription.go",
+		`e.claim(who, Claim{Source: s.source.Name, State: Unknown}, reason{what: "watched no more"})`,
+		``},
+	{"the weaker claim wins", "presence.go",
+		`rank < strength ||`,
+		`strength > 0 && rank > strength ||`},
+	{"who waits when a source goes down is asked for no more", "statement.go",
+		`	e.tellConnector(src, 0, "")
+	e.beginAll(src)`,
+		`	e.tellConnector(src, 0, "")`},
 }

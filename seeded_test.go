@@ -67,7 +67,7 @@ func schedules(t *testing.T, replace map[string]string) (out string, err error) 
 	}
 	// A failure is not shrunk, and the seed is fixed: what is caught once is caught again.
 	cmd := exec.Command("go", "test", "-vet=off", "-count=1", "-failfast", "-timeout=2m", "-overlay="+file,
-		"-run=^(TestWorld|TestAnyOrderSameResult)$", fmt.Sprint("-rapid.checks=", seededChecks),
+		"-run=^(TestWorld|TestAnyOrderSameResult|TestSources)$", fmt.Sprint("-rapid.checks=", seededChecks),
 		fmt.Sprint("-rapid.steps=", seededSteps), "-rapid.seed=1",
 		"-rapid.shrinktime=0s", "-rapid.nofailfile", ".")
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool {

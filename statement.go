@@ -199,6 +199,9 @@ func (e *Engine) state(src *source, st *Statement) {
 	c.echo = src.echoes(e, who, &c, old)
 	e.claim(who, c, reason{what: "source " + src.Name})
 	if s := who.subscriptionTo(src); s != nil {
+		if s.state == Requesting && c.State != Unknown { // to say something is an answer, too
+			s.report(e, SubscriptionReport{State: Subscribed})
+		}
 		e.tellSubscription(s)
 	}
 	e.settleTakeover(who)

@@ -118,30 +118,3 @@ func (sc *scene) shows(t *testing.T, w *stack.Watcher, user, want string, change
 		}
 	}
 }
-
-// TestNoEcho: a source that watches the very presence server that busylamp publishes to does
-// not take busylamp's own word for another's: when the call ends, the lamp clears. What others
-// publish there is heard, and not told to the same server again.
-//
-// Two things see to it, and each does alone: what stands under our own tuple is not heard (by
-// id), and a claim that says what we have published there is not another's (by state), which
-// is for servers that give tuples ids of their own.
-func TestNoEcho(t *testing.T) {
-	t.Parallel()
-	sc := newScene(t, stack.KamailioOptions{})
-	havePlugins(t, sc.Stack)
-	server, err := sc.Presence(sc.ctx, stack.KamailioOptions{})
-	check(t, err)
-	check(t, sc.phones.Register(sc.ctx, "alice", "bob"))
-	byID := sipSource("by-id", server.Addr, "presence")
-	sc.start(t, stack.SidecarConfig{Server: server.Addr, Watch: []string{alice, bob}, LogLevel: "info", Env: ownTemp(sc.Stack),
-		Sources: []stack.SourceConfig{byID}})
-	watcher, err := sc.Watcher(server.Addr, stack.Domain)
-	check(t, err)
-	check(t, watcher.Watch(sc.ctx, "alice", "bob"))
-	subscribed := func() {
-		t.Helper()
-		check(t, server.Wait(sc.ctx, 10*time.Second))
-	}
-	subscribed()
-}

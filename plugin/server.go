@@ -16,8 +16,9 @@ import (
 	pluginv1 "github.com/busylamp/busylamp/plugin/proto/v1"
 )
 
-// runEnd is how long a source may take to return from Run once its ctx has ended.
-const runEnd = 3 * time.Second
+// runEnd is how long a source may take to return from Run once its ctx has ended. The host
+// kills it after 2 s.
+const runEnd = 1500 * time.Millisecond
 
 // server answers the host for a source.
 type server struct {
@@ -155,27 +156,24 @@ func (s *server) work(ctx context.Context, h *host) error {
 	go func() {
 		done <- guard("Run", func() error { return s.source.Run(ctx, h) })
 	}()
+	var err error
 	select {
-	case err := <-done:
-		if err == nil && ctx.Err() == nil {
-			err = errors.New("source: Run returned before its ctx ended: " +
+	case err = <-done:
+		if ctx.Err() == nil && err == nil {
+			return errors.New("source: Run returned before its ctx ended: " +
 				"a source works until then, and says by a Connector what befalls its system")
 		}
-		if ctx.Err() == nil {
-			return err
-		}
-		done <- err
 	case <-ctx.Done():
-	}
-	select {
-	case err := <-done:
-		if errors.Is(err, context.Canceled) {
-			return nil // ctx.Err() returned: as good as nil
+		select {
+		case err = <-done:
+		case <-time.After(runEnd):
+			return fmt.Errorf("source: Run has not returned within %s of its ctx's end", runEnd)
 		}
-		return err
-	case <-time.After(runEnd):
-		return fmt.Errorf("source: Run has not returned within %s of its ctx's end", runEnd)
 	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil // ctx.Err() returned: as good as nil
+	}
+	return err
 }
 
 // settle waits for a Run whose ctx has ended.

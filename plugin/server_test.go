@@ -256,7 +256,7 @@ func TestRunEnds(t *testing.T) {
 		"early": {func(context.Context, plugin.Host) error { return nil }, "Run returned before its ctx ended"},
 		"well":  {func(ctx context.Context, _ plugin.Host) error { <-ctx.Done(); return nil }, ""},
 		"ctx":   {func(ctx context.Context, _ plugin.Host) error { <-ctx.Done(); return ctx.Err() }, ""},
-		"late":  {func(context.Context, plugin.Host) error { select {} }, "has not returned within 3s"},
+		"late":  {func(context.Context, plugin.Host) error { select {} }, "has not returned within 1.5s"},
 		"badly": {func(ctx context.Context, _ plugin.Host) error { <-ctx.Done(); return errors.New("no luck") }, "no luck"},
 		"speaks": {func(_ context.Context, h plugin.Host) error {
 			h.Connector(plugin.Connector{State: plugin.Up})

@@ -160,14 +160,17 @@ func TestOwnDocumentsReadBack(t *testing.T) {
 		pidf.Busy:       {Availability: pidf.SeenBusy, Note: "Busy"},
 		pidf.Meeting:    {Availability: pidf.SeenBusy, Activity: "meeting", Note: "In a meeting"},
 		pidf.Away:       {Availability: pidf.SeenAway, Note: "Away"},
+		pidf.Available:  {Availability: pidf.SeenAvailable, Note: "Available"},
 	}
-	for _, a := range activities() {
+	for _, a := range append(activities(), pidf.Available) {
 		for _, p := range profiles {
 			d := plain
 			d.Activity = a
 			want := means[a]
-			if p.name == "audiocodes" {
-				want = means[pidf.OnThePhone]
+			if p.name == "audiocodes" { // which has one activity and no notes
+				if a != pidf.Available {
+					want = means[pidf.OnThePhone]
+				}
 				want.Note = ""
 			}
 			readBack(t, p.name, p.document(d), p.defaultID, d.Entity, want)

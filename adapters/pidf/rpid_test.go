@@ -42,7 +42,7 @@ func TestAvailable(t *testing.T) {
 	bodies := [][]byte{pidf.RPID(d), pidf.AudioCodes(d)}
 	for i, v := range validate(t, bodies) {
 		text := string(bodies[i])
-		if !v.valid || strings.Contains(text, "activit") || !strings.Contains(text, "<basic>open</basic>") {
+		if !v.valid || strings.Contains(text, "activities") || !strings.Contains(text, "<basic>open</basic>") {
 			t.Errorf("%v\n%s", v.complaints, text)
 		}
 	}

@@ -106,7 +106,7 @@ func (r *raw) Run(s pluginv1.Source_RunServer) error {
 	case "panic":
 		panic("what a pity")
 	case "exit":
-		fmt.Fprintln(rawStderr(), "[ERROR] out of ideas")
+		fmt.Fprintln(stderr, "[ERROR] out of ideas")
 		os.Exit(3)
 	case "flood":
 		for s.Send(busy("sip:a@example.com", "")) == nil {
@@ -186,21 +186,21 @@ func (r *raw) answer(s pluginv1.Source_RunServer) error {
 
 // chatter logs in all ways that there are.
 func chatter() {
-	slog.New(slog.NewJSONHandler(rawStderr(), nil)).Warn("by slog", "key", "value", "n", 5)
+	slog.New(slog.NewJSONHandler(stderr, nil)).Warn("by slog", "key", "value", "n", 5)
 	for _, line := range []string{
 		`{"@level":"error","@message":"by hclog","@timestamp":"2026-01-02T03:04:05.000000Z","who":"sip:a@example.com"}`,
 		`{"@level":7,"@message":8,"@timestamp":9}`, // go-plugin's own reader panics on it
 		`{"@message":`, "", "\x00\x1b[31mred", "[WARN] by prefix", "plain text",
 		"long " + strings.Repeat("y", 1<<20), "after the long one",
 	} {
-		fmt.Fprintln(rawStderr(), line)
+		fmt.Fprintln(stderr, line)
 	}
 	fmt.Println("printed to standard output")
 	fmt.Fprintln(os.Stderr, "printed to standard error")
 }
 
-// rawStderr is descriptor 2, whatever os.Stderr is by now.
-func rawStderr() *os.File { return os.NewFile(2, "stderr") }
+// stderr is descriptor 2, whatever os.Stderr is by now.
+var stderr = os.Stderr
 
 // sdk is a source by the SDK.
 type sdk struct{}

@@ -32,7 +32,6 @@ type Host struct {
 	mu      sync.Mutex
 	starter *starter // nil before the first start
 	units   []*unit  // by the configuration's order
-	kept    []bool   // the same: by the latest Apply
 	cancels map[*unit]context.CancelFunc
 	closed  bool
 	running sync.WaitGroup
@@ -49,8 +48,7 @@ func New() *Host {
 // One whose configuration and file are the same goes on with its stream. One that has changed
 // is replaced when its successor has been started, described and configured; if that fails,
 // which is logged, it goes on as it was. One that is gone is ended.
-//
-// A source is kept, in the sense of [Host.Kept], by its name.
+// Sources of two configurations are the same by their name: see [Host.Kept].
 func (h *Host) Apply(cfgs []Config, sink Sink) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -86,9 +84,8 @@ func (h *Host) Apply(cfgs []Config, sink Sink) error {
 		for _, u := range known {
 			u.index = -1
 		}
-		h.kept = make([]bool, len(units))
 		for i, u := range units {
-			u.index, h.kept[i] = i, u.up.Load()
+			u.index = i
 		}
 		h.outlet.sink = sink
 	})
@@ -139,13 +136,13 @@ func (h *Host) Source(i int) busylamp.Source {
 	return nobody{}
 }
 
-// Kept tells whether a source went on at the latest Apply: the former sink had been told that
-// it is up, and not that it is down, and the present one is told the next change alone. If
-// it has to be replaced, that is such a change: it goes down, and up.
+// Kept tells whether the sink of the moment has been told that a source is up, and not that
+// it is down. After Detach that stays so until the next Apply, whose sink has to begin with
+// the same, by the source's name: it is told the next change alone. If the source has to be
+// replaced, that is such a change: it goes down, and up.
 func (h *Host) Kept(i int) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return i >= 0 && i < len(h.kept) && h.kept[i]
+	u := h.unit(i)
+	return u != nil && u.up.Load()
 }
 
 // Info returns what a running source's sink was told of it.

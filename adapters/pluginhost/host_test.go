@@ -140,11 +140,11 @@ func TestDetachedDeath(t *testing.T) {
 	h.Detach()
 	h.Source(0).Watch(watch("sip:die@example.com"))
 	eventually(t, "end", func() bool { return h.Statuses()[0].PID == 0 })
-	l = listen(t)
-	h.Apply([]Config{cfg}, l)
 	if !h.Kept(0) {
 		t.Error("the sink has been told that the source is up, and nothing else")
 	}
+	l = listen(t)
+	h.Apply([]Config{cfg}, l)
 	l.down(0, "exit status 7")
 	l.up(0)
 }

@@ -6,10 +6,11 @@ import "time"
 type Status struct {
 	Name     string    `json:"name"`
 	Path     string    `json:"path"`
-	Kind     string    `json:"kind,omitempty"`    // what the plugin calls itself
-	Version  string    `json:"version,omitempty"` // of the plugin
-	State    string    `json:"state"`             // starting, running, restarting in 4s, parked, refused
-	Since    time.Time `json:"since"`             // of the state
+	Kind     string    `json:"kind,omitempty"`     // what the plugin calls itself
+	Version  string    `json:"version,omitempty"`  // of the plugin
+	Contract int       `json:"contract,omitempty"` // its version
+	State    string    `json:"state"`              // starting, running, restarting in 4s, parked, refused
+	Since    time.Time `json:"since"`              // of the state
 	PID      int       `json:"pid,omitempty"`
 	Restarts int       `json:"restarts"`
 	Ignored  uint64    `json:"ignored"` // claims and the like that could not be taken

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/busylamp/busylamp"
+	"github.com/busylamp/busylamp/plugin"
 )
 
 // unit is one source of the configuration, with the processes that serve it, one after the
@@ -138,6 +139,7 @@ func (u *unit) serve(ctx context.Context, p *process) (*process, error) {
 	u.session = s
 	u.set(running)
 	u.status.PID, u.status.Kind, u.status.Version = p.runner.cmd.Process.Pid, p.description.Name, p.description.Version
+	u.status.Contract = plugin.Version
 	u.status.Path, u.status.Digest = p.runner.file.path, p.runner.file.digest
 	u.mu.Unlock()
 	u.log().Info("the plugin runs", "kind", p.description.Name, "version", p.description.Version, "pid", p.runner.cmd.Process.Pid)

@@ -142,7 +142,7 @@ func (w *watcher) state(now time.Time, p *person) {
 		if p.saying {
 			w.out.claim(plugin.Claim{Presentity: p.name})
 		}
-		p.saying = false
+		p.saying, p.said = false, stated{}
 		return
 	}
 	if c.Since.IsZero() {
@@ -151,6 +151,20 @@ func (w *watcher) state(now time.Time, p *person) {
 		}
 		c.Since = p.since // it is not restarted by being said again
 	}
-	p.saying, p.last = true, c
+	if p.said.sameAs(c) {
+		return
+	}
+	p.saying, p.last, p.said = true, c, stated(c)
 	w.out.claim(c)
+}
+
+// stated is a claim that the host has heard.
+type stated plugin.Claim
+
+// sameAs returns whether to state a claim would bring nothing new: hosts are not told of each
+// NOTIFY that says what the one before has said.
+func (s stated) sameAs(c plugin.Claim) bool {
+	near := c.Until.Sub(s.Until).Abs() < slack/2
+	s.Until = c.Until
+	return near && plugin.Claim(s) == c
 }

@@ -16,6 +16,8 @@ type dialog struct {
 	target string   // the notifier's Contact; "" if it named none
 	routes []string // the route set
 
+	confirmed bool // there was a 2xx
+
 	cseq   uint32 // of our last request
 	theirs uint32 // of the notifier's last one
 	heard  bool   // there was one
@@ -31,14 +33,22 @@ func newDialog() dialog {
 
 // confirm takes a 2xx. What a NOTIFY has said before of who is at the other end, stands: it
 // is the NOTIFY that makes the dialog (RFC 6665 section 4.4.1), and of several forks the first.
+// The first 2xx knows the route set better than a NOTIFY that has overtaken it: proxies put
+// Record-Route on what begins a dialog, and a NOTIFY looks like a request within one.
 func (d *dialog) confirm(a answer) {
-	switch {
-	case d.remote == "":
-		d.remote, d.routes = a.tag, a.routes
-		d.target = a.contact
-	case d.remote == a.tag && a.contact != "":
+	if d.remote == "" {
+		d.remote, d.target = a.tag, a.contact
+	}
+	if d.remote != a.tag {
+		return
+	}
+	if a.contact != "" {
 		d.target = a.contact // a target refresh
 	}
+	if !d.confirmed && (!d.heard || len(a.routes) > 0) {
+		d.routes = a.routes
+	}
+	d.confirmed = true
 }
 
 // meet takes the first NOTIFY. Its Record-Routes are the route set in their order, for we are

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"sync"
@@ -40,6 +41,7 @@ type notifier struct {
 	mu       sync.Mutex
 	dialogs  map[string]*told // by Call-ID
 	options  string           // the status that OPTIONS has; "" for 200 OK
+	ready    chan struct{}    // closed when all of the above can be used
 }
 
 // told is a subscription as the notifier has it.
@@ -58,12 +60,14 @@ type told struct {
 }
 
 func newNotifier(t testing.TB, transport string, onSub func(*told, siptest.Request)) *notifier {
-	n := &notifier{t: t, onSub: onSub, dialogs: map[string]*told{}, answers: make(chan siptest.Request, 10000), requests: make(chan siptest.Request, 10000)}
+	n := &notifier{t: t, onSub: onSub, dialogs: map[string]*told{}, answers: make(chan siptest.Request, 10000), requests: make(chan siptest.Request, 10000), ready: make(chan struct{})}
 	n.Server = siptest.New(t, transport, "127.0.0.1:0", n.take)
+	close(n.ready)
 	return n
 }
 
 func (n *notifier) take(r siptest.Request) {
+	<-n.ready
 	switch {
 	case strings.HasPrefix(r.Raw, "SIP/2.0 "):
 		n.answers <- r
@@ -138,6 +142,8 @@ func (d *told) ok(r siptest.Request) {
 // notice builds a NOTIFY; headers replace those of the same name, and one without a value
 // takes it away.
 func (d *told) notice(state, body string, headers ...string) string {
+	d.n.mu.Lock()
+	defer d.n.mu.Unlock()
 	d.cseq++
 	lines := []string{"NOTIFY " + d.contact + " SIP/2.0", fmt.Sprintf("Via: SIP/2.0/UDP %s;branch=z9hG4bKn%s%d", d.n.Addr(), d.tag, d.cseq),
 		"From: " + d.to + ";tag=" + d.tag, "To: " + d.from, "Call-ID: " + d.callID, fmt.Sprintf("CSeq: %d NOTIFY", d.cseq),
@@ -171,7 +177,24 @@ func (d *told) notice(state, body string, headers ...string) string {
 // notify sends a NOTIFY and returns what it is answered.
 func (d *told) notify(state, body string, headers ...string) string {
 	d.n.t.Helper()
-	return d.n.ask(d.send, d.notice(state, body, headers...))
+	request := d.notice(state, body, headers...)
+	return d.n.ask(d.back(), request)
+}
+
+// back is the way to the one who has subscribed.
+func (d *told) back() func(string) {
+	d.n.mu.Lock()
+	defer d.n.mu.Unlock()
+	return d.send
+}
+
+// fork is another fork of the same SUBSCRIBE.
+func (d *told) fork(tag string) *told {
+	d.n.mu.Lock()
+	defer d.n.mu.Unlock()
+	other := *d
+	other.tag, other.cseq = tag, 100
+	return &other
 }
 
 // ask sends a request and returns the start line of its answer, known by Via and CSeq.
@@ -339,6 +362,26 @@ func (h *fakeHost) sub(who string, state plugin.SubscriptionState) plugin.Subscr
 	}
 }
 
+// active waits until so many subscriptions have become active.
+func (h *fakeHost) active(n int) {
+	h.t.Helper()
+	late := time.After(patience)
+	for seen := map[string]bool{}; len(seen) < n; {
+		select {
+		case s := <-h.subscriptions:
+			switch s.State {
+			case plugin.Active:
+				seen[s.Presentity] = true
+			case plugin.Requesting:
+			default:
+				h.t.Fatalf("%+v", s)
+			}
+		case <-late:
+			h.t.Fatalf("%d of %d are active", len(seen), n)
+		}
+	}
+}
+
 // claim waits for a claim about somebody with an availability; others are passed over.
 func (h *fakeHost) claim(who string, a plugin.Availability) plugin.Claim {
 	h.t.Helper()
@@ -383,4 +426,34 @@ func (h *fakeHost) quiet() {
 		h.t.Errorf("a claim: %+v", c)
 	case <-time.After(100 * time.Millisecond):
 	}
+}
+
+// from returns what sends to a dialog's Contact from an address of its own. The answer goes to
+// the notifier's answers.
+func from(t testing.TB, addr string, d *told, n *notifier) func(string) {
+	t.Helper()
+	d.n.mu.Lock()
+	host := strings.TrimPrefix(d.contact, "sip:busylamp@")
+	d.n.mu.Unlock()
+	host, _, _ = strings.Cut(host, ";")
+	conn, err := net.ListenPacket("udp", addr+":0")
+	if err != nil {
+		t.Fatalf("%s cannot be bound (%v): add it by ip addr add 127.0.0.2/8 dev lo", addr, err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	peer, err := net.ResolveUDPAddr("udp", host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		b := make([]byte, 65536)
+		for {
+			size, _, err := conn.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			n.answers <- siptest.Request{Raw: string(b[:size])}
+		}
+	}()
+	return func(s string) { conn.WriteTo([]byte(s), peer) }
 }

@@ -122,7 +122,7 @@ func (w *watcher) drop(now time.Time, m *member, why string) {
 	g.verdict = verdict{state: plugin.Terminated, reason: why}
 	p := g.person
 	if p.saying && len(p.voices(now)) == 0 {
-		p.saying = false // the host keeps what was said until its end
+		p.saying, p.said = false, stated{} // the host keeps what was said until its end
 	}
 	w.report(now, p)
 }

@@ -16,6 +16,7 @@ type person struct {
 	saying  bool    // the host has a claim
 	since   time.Time
 	last    plugin.Claim // as it was stated last
+	said    stated       // the same, if the host need not hear it again
 }
 
 // leg is the watching of a presentity by one event package.
@@ -62,7 +63,7 @@ func (w *watcher) watch(now time.Time, t plugin.Target) {
 		}
 		w.persons[p.name] = p
 	}
-	p.told = verdict{}
+	p.told, p.said = verdict{}, stated{} // both are told anew
 	for _, g := range p.legs {
 		w.ask(now, g)
 	}

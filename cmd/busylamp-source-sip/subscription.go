@@ -189,10 +189,10 @@ func (s *sub) retire() *sub {
 	return &old
 }
 
-// renew replaces a dialog in which no sense is to be made any more, or that its notifier has
-// forgotten, once in a while at most. What was said goes on.
+// renew replaces a dialog that its notifier has forgotten, or in which no sense is to be made
+// any more: then once in a while at most. What was said goes on.
 func (s *sub) renew(now time.Time, forgotten bool) step {
-	if next := s.freshAt.Add(freshPause); now.Before(next) {
+	if next := s.freshAt.Add(freshPause); now.Before(next) && !forgotten {
 		s.refresh = next
 		s.dialog.lost = true
 		s.wind()
@@ -398,7 +398,7 @@ func (s *sub) tick(now time.Time) step {
 		return s.fail(now, verdict{state: plugin.Terminated, reason: "the subscription has ended: invariant"})
 	case reached(s.notifyBy) && !s.inFlight:
 		return s.unheard(now)
-	case s.phase == active && reached(s.expiry):
+	case s.phase == active && reached(s.expiry) && !s.inFlight: // else the answer says
 		why := s.refused
 		if why.state == 0 {
 			why = verdict{state: plugin.Terminated, reason: "the subscription has expired"}
@@ -443,10 +443,11 @@ func (s *sub) wind() {
 	case kept:
 		soonest(s.expiry)
 		return
-	case active:
-		soonest(s.expiry)
 	}
 	if !s.inFlight {
+		if s.phase == active {
+			soonest(s.expiry)
+		}
 		soonest(s.notifyBy)
 		soonest(s.refresh)
 	}

@@ -211,7 +211,7 @@ type presentityJSON struct {
 	Since        time.Time         `json:"since"`
 	Calls        int               `json:"calls"`
 	Early        int               `json:"early_calls,omitempty"`
-	InCalls      []callJSON        `json:"in_calls,omitempty"` // of ?presentity= alone
+	InCalls      []callJSON        `json:"in_calls,omitempty"`  // of ?presentity= alone
 	Telephony    string            `json:"telephony,omitempty"` // what phones do, and
 	Rich         string            `json:"rich,omitempty"`      // what people chose: the halves of state, if there are sources
 	Endpoint     bool              `json:"endpoint,omitempty"`

@@ -220,9 +220,13 @@ func (p publisherConfig) hasSentinel() bool {
 
 // summary counts what is configured, for people.
 func (c config) summary() string {
-	return count(len(c.Kamailio), "proxy", "proxies") + ", " +
+	text := count(len(c.Kamailio), "proxy", "proxies") + ", " +
 		count(len(c.Publishers), "publisher", "publishers") + ", " +
 		count(len(c.Domains), "domain", "domains")
+	if len(c.Sources) > 0 {
+		text += ", " + count(len(c.Sources), "source", "sources") + ", " + count(len(c.Watch), "presentity watched", "presentities watched")
+	}
+	return text
 }
 
 func count(n int, one, many string) string {

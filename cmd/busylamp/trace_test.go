@@ -304,9 +304,9 @@ func TestTraceCommand(t *testing.T) {
 	for want, args := range map[string][]string{
 		"accepts 1 arg(s)": {"trace"},
 		"127.0.0.1:9448":   {"trace", "sip:a@example.com"}, // the default, where there is no file and no sidecar
-		"or name the sidecar's HTTP interface with --admin":             {"trace", "sip:a@example.com", "-c", path + ".none"},
-		"no HTTP interface to ask":                                      {"trace", "sip:a@example.com", "-c", writeFile(t, small+"admin: off\n")},
-		"invalid argument \"soon\" for \"--for\"":                       {"trace", "sip:a@example.com", "--for", "soon"},
+		"or name the sidecar's HTTP interface with --admin":                   {"trace", "sip:a@example.com", "-c", path + ".none"},
+		"no HTTP interface to ask":                                            {"trace", "sip:a@example.com", "-c", writeFile(t, small+"admin: off\n")},
+		"invalid argument \"soon\" for \"--for\"":                             {"trace", "sip:a@example.com", "--for", "soon"},
 		"presentity: URI \"a\": not a sip:, sips: or tel: URI: write it like": {"trace", "a", "-c", path},
 	} {
 		if code, stdout, stderr := command(t, nil, args...); code == 0 || stdout != "" || !strings.Contains(stderr, want) {

@@ -26,7 +26,7 @@ COOKIE = ("BUSYLAMP_PLUGIN", "presence-source")
 CONTRACT = 1
 MAX_MESSAGE = 1 << 20  # bytes, either way
 WAITING = 256  # messages that wait for the host before those that say more wait as well
-RUN_END = 3.0  # seconds that run() may take once the host is done
+RUN_END = 1.5  # seconds that run() may take once the host is done
 TEXT = 256  # bytes of a text for people
 
 log = logging.getLogger("source")
