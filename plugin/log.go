@@ -36,7 +36,7 @@ func rename(groups []string, a slog.Attr) slog.Attr {
 	case slog.TimeKey:
 		return slog.String("@timestamp", a.Value.Time().Format(stamp))
 	case slog.LevelKey:
-		return slog.String("@level", strings.ToLower(levelName(a.Value.Any().(slog.Level))))
+		return slog.String("@level", levelName(a.Value.Any().(slog.Level)))
 	case slog.MessageKey:
 		return slog.String("@message", a.Value.String())
 	}

@@ -16,7 +16,7 @@ const (
 	// parentEvery is how often the SDK looks whether the host still is its parent.
 	parentEvery = time.Second
 	// farewell is how long the host has to hear how Run ended before the process is gone.
-	farewell = 100 * time.Millisecond
+	farewell = 250 * time.Millisecond
 )
 
 // Serve is all that a source's main does: it serves the host that has started the process,
@@ -52,6 +52,7 @@ func Serve(source Source) {
 			code = 1
 			slog.Error(err.Error())
 		}
+		s.settle()
 		time.Sleep(farewell)
 	case <-orphaned(os.Getppid(), parentEvery, os.Getppid):
 	case <-served: // the host has asked for it

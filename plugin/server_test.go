@@ -247,6 +247,8 @@ func TestUnserved(t *testing.T) {
 
 // TestRunEnds shows how each end of Run reaches the host.
 func TestRunEnds(t *testing.T) {
+	never := make(chan struct{})
+	t.Cleanup(func() { close(never) })
 	for name, c := range map[string]struct {
 		run  func(context.Context, plugin.Host) error
 		want string
@@ -256,7 +258,7 @@ func TestRunEnds(t *testing.T) {
 		"early": {func(context.Context, plugin.Host) error { return nil }, "Run returned before its ctx ended"},
 		"well":  {func(ctx context.Context, _ plugin.Host) error { <-ctx.Done(); return nil }, ""},
 		"ctx":   {func(ctx context.Context, _ plugin.Host) error { <-ctx.Done(); return ctx.Err() }, ""},
-		"late":  {func(context.Context, plugin.Host) error { select {} }, "has not returned within 1.5s"},
+		"late":  {func(context.Context, plugin.Host) error { <-never; return nil }, "has not returned within 1.5s"},
 		"badly": {func(ctx context.Context, _ plugin.Host) error { <-ctx.Done(); return errors.New("no luck") }, "no luck"},
 		"speaks": {func(_ context.Context, h plugin.Host) error {
 			h.Connector(plugin.Connector{State: plugin.Up})

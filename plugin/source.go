@@ -17,9 +17,9 @@ type Source interface {
 	// with it, by [Problem] (several by errors.Join). It dials nothing: `busylamp check`
 	// calls it, too.
 	Configure(Config) error
-	// Run works until ctx ends, and returns nil then, within a second. An error ends the process, which the
-	// host starts again after a while: what befalls the source's system is no error but a
-	// [Connector].
+	// Run works until ctx ends, and returns nil then, within a second. An error ends the
+	// process, which the host starts again after a while: what befalls the source's system
+	// is no error but a [Connector].
 	Run(ctx context.Context, host Host) error
 }
 

@@ -96,7 +96,7 @@ func Read(body []byte) (Document, error) {
 	if err != nil {
 		return Document{}, fmt.Errorf("dialog-info: %w", err)
 	}
-	if root.Name.Local != "dialog-info" || !root.In(space) {
+	if root.Name.Local != "dialog-info" || !root.Of(space) {
 		return Document{}, fmt.Errorf("dialog-info: the element is <%.40s> of %.80q, not <dialog-info> of %q",
 			root.Name.Local, root.Name.Space, space)
 	}
@@ -110,7 +110,7 @@ func Read(body []byte) (Document, error) {
 		d.Version = uint32(version)
 	}
 	for _, n := range root.Children {
-		if n.Name.Local == "dialog" && n.In(space) {
+		if n.Name.Local == "dialog" && n.Of(space) {
 			d.Dialogs = append(d.Dialogs, dialog(n))
 		}
 	}
@@ -131,7 +131,7 @@ func dialog(n *xmltree.Node) Dialog {
 		d.Direction = Recipient
 	}
 	for _, c := range n.Children {
-		if !c.In(space) {
+		if !c.Of(space) {
 			continue
 		}
 		switch c.Name.Local {
@@ -153,7 +153,7 @@ func dialog(n *xmltree.Node) Dialog {
 // party reads a side, and whether it renders no media (RFC 4235 section 4.1.6.2).
 func party(n *xmltree.Node) (p Party, held bool) {
 	for _, c := range n.Children {
-		if !c.In(space) {
+		if !c.Of(space) {
 			continue
 		}
 		switch c.Name.Local {

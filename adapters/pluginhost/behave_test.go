@@ -168,6 +168,7 @@ func (r *raw) answer(s pluginv1.Source_RunServer) error {
 			case "sip:print@example.com":
 				for range 100_000 { // more than a pipe holds
 					fmt.Println("printed without end")
+					fmt.Fprintln(stdout, "and where the greeting went")
 				}
 			}
 			out := busy(t.GetPresentity(), fmt.Sprintf("endpoint %d upn %s in %s", t.GetEndpoint(), t.GetUpn(), r.name))
@@ -199,8 +200,8 @@ func chatter() {
 	fmt.Fprintln(os.Stderr, "printed to standard error")
 }
 
-// stderr is descriptor 2, whatever os.Stderr is by now.
-var stderr = os.Stderr
+// stdout and stderr are descriptors 1 and 2, whatever os.Stdout and os.Stderr are by now.
+var stdout, stderr = os.Stdout, os.Stderr
 
 // sdk is a source by the SDK.
 type sdk struct{}

@@ -219,9 +219,13 @@ func TestTakeBack(t *testing.T) {
 	h.Apply([]Config{of("one", path, `{"do":"takeback"}`, nil)}, l)
 	l.up(0)
 	h.Apply([]Config{of("one", path, `{"do":""}`, nil)}, l)
-	l.down(0, "replaced")
+	l.until(0, "Down", func(r busylamp.SourceReport) bool {
+		if len(r.Statements) > 0 {
+			t.Errorf("it said at its end: %+v", r.Statements)
+		}
+		return r.Down != ""
+	})
 	l.up(0)
-	l.quiet(func(x heard) bool { return len(x.Statements) == 0 })
 }
 
 // TestEnvironment: a plugin has nothing of ours.

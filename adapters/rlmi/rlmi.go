@@ -130,7 +130,7 @@ func root(body []byte) (List, error) {
 	if err != nil {
 		return List{}, err
 	}
-	if n.Name.Local != "list" || !n.In(space) {
+	if n.Name.Local != "list" || !n.Of(space) {
 		return List{}, fmt.Errorf("the element is <%.40s> of %.80q, not <list> of %q", n.Name.Local, n.Name.Space, space)
 	}
 	version, err := strconv.ParseUint(n.Attr("version"), 10, 32)
@@ -140,7 +140,7 @@ func root(body []byte) (List, error) {
 	l := List{URI: n.Attr("uri"), Version: uint32(version)}
 	l.Full = n.Attr("fullState") == "true" || n.Attr("fullState") == "1"
 	for _, c := range n.Children {
-		if c.Name.Local == "resource" && c.In(space) {
+		if c.Name.Local == "resource" && c.Of(space) {
 			l.Resources = append(l.Resources, resource(c))
 		}
 	}
@@ -156,7 +156,7 @@ func resource(n *xmltree.Node) Resource {
 	r := Resource{URI: n.Attr("uri")}
 	for _, c := range n.Children {
 		switch {
-		case !c.In(space):
+		case !c.Of(space):
 		case c.Name.Local == "name" && r.Name == "":
 			r.Name = c.Text
 		case c.Name.Local == "instance":

@@ -40,6 +40,7 @@ type Config struct {
 	Username, Password string
 	Profile            Profile
 	TupleID            string // "" for the profile's own
+	NumbersAt          string // the host that numbers (tel:) are users of at the server
 	UserAgent          string // the User-Agent header
 	// RefreshBody repeats the body in a refresh. RFC 3903 section 4.1 asks for none, but a
 	// Kamailio presence server without a database forgets the one it has at such a refresh.
@@ -161,14 +162,11 @@ func (p *Publisher) request(r busylamp.Request) (*sip.Request, error) {
 
 // uriOf takes a presentity apart. It is canonical, and goes out byte for byte; what could
 // end the URI or its line is looked for all the same, since its user part is a stranger's. A
-// number becomes a user of the server's (RFC 3261 section 19.1.6).
+// number becomes somebody at a host (RFC 3261 section 19.1.6).
 func (p *Publisher) uriOf(who busylamp.Presentity) (sip.Uri, error) {
 	uri := sip.Uri{Scheme: "sip", User: who.User(), Host: who.Domain()}
 	if who.IsNumber() {
-		uri.Host = p.cfg.Server.Host
-		if strings.Contains(uri.Host, ":") {
-			uri.Host = "[" + uri.Host + "]"
-		}
+		uri.Host = p.cfg.NumbersAt
 		uri.UriParams.Add("user", "phone")
 	}
 	isSIP := strings.HasPrefix(string(who), "sip:") || who.IsNumber()

@@ -12,7 +12,6 @@ import (
 
 	"github.com/busylamp/busylamp"
 	"github.com/busylamp/busylamp/adapters/pidf"
-	"github.com/busylamp/busylamp/adapters/sipnet"
 	"github.com/busylamp/busylamp/adapters/sipnet/siptest"
 )
 
@@ -208,10 +207,9 @@ func TestStates(t *testing.T) {
 	}
 }
 
-// A number is a user of the presence server's, for its Request-URI has to be one's that it
-// serves (RFC 3261 section 19.1.6).
+// A number is published as a user of a host that the server serves (RFC 3261 section 19.1.6).
 func TestNumber(t *testing.T) {
-	p := &Publisher{cfg: Config{Profile: RPID, Server: sipnet.Target{Host: "2001:db8::1"}}}
+	p := &Publisher{cfg: Config{Profile: RPID, NumbersAt: "[2001:db8::1]"}}
 	r := initial
 	r.Presentity = "tel:+31612345678"
 	req, err := p.request(r)

@@ -87,8 +87,8 @@ func TestList(t *testing.T) {
 	}
 	// And alice is none any more.
 	d.notify(active1h, rlmiBody(3, true, [3]string{carol, "terminated;noresource", ""}), listType)
-	h.sub(alice, plugin.Terminated)
 	h.sub(carol, plugin.NotFound)
+	h.sub(alice, plugin.Terminated)
 	h.claim(carol, plugin.Unknown)
 	h.watch(alice)
 	h.sub(alice, plugin.Active)
@@ -142,5 +142,11 @@ func TestListOfDialogs(t *testing.T) {
 	if a := d.notify(active1h, rlmiBody(4, false, [3]string{alice, "active", calls(alice, "2", "partial", "terminated")}), listType); a != "SIP/2.0 200 OK" {
 		t.Errorf("%s", a)
 	}
-	h.quiet()
+	again := n.find(team)
+	for again.callID == d.callID {
+		n.subscribed()
+		again = n.find(team)
+	}
+	h.claim(alice, plugin.Available)
+	h.claim(bob, plugin.Busy)
 }

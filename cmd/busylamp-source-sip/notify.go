@@ -171,7 +171,6 @@ func (s *sub) follow(now time.Time, n *notification) step {
 		}
 	}
 	if s.phase != active {
-		s.wind()
 		return step{}
 	}
 	st.apply = n.mime != "" && s.dialog.said.code == 200
@@ -184,7 +183,6 @@ func (s *sub) follow(now time.Time, n *notification) step {
 		s.noted = true
 		s.until(now, n.expires)
 	}
-	s.wind()
 	return st
 }
 
@@ -203,7 +201,6 @@ func (s *sub) until(now time.Time, left time.Duration) {
 // terminated is the end that the notifier has set, by its reason (RFC 6665 section 4.1.3).
 func (s *sub) terminated(now time.Time, n *notification) step {
 	if s.phase == ending {
-		s.due = time.Time{}
 		return step{over: true}
 	}
 	was := s.phase
@@ -225,7 +222,6 @@ func (s *sub) terminated(now time.Time, n *notification) step {
 			s.grant(now, max(n.expires, 0))
 		}
 		s.phase, s.refresh = kept, time.Time{}
-		s.wind()
 		return step{told: verdict{state: plugin.Active, reason: "it will not change (invariant)"},
 			apply: n.mime != "" && s.dialog.said.code == 200, voice: true}
 	}

@@ -54,12 +54,13 @@ type sub struct {
 	noted    bool          // a NOTIFY has said until when, after the last SUBSCRIBE
 	refused  verdict       // how the last refresh failed
 	failures int           // such, in a row
-	freshAt  time.Time     // when the last fresh dialog began
+	freshAt  time.Time     // when its dialog began
+	renewed  time.Time     // when one was last replaced
 
 	expiry   time.Time // when the notifier lets it end; zero: not known
 	notifyBy time.Time // Timer N: a NOTIFY is due until then; zero: none is
 	refresh  time.Time // when the next SUBSCRIBE is due; zero: none is
-	due      time.Time // when tick is to be called; zero: never
+	due      time.Time // when tick is to be called, as wind has found; zero: never
 	slot     int       // its place in the timers, from 1; 0: none
 
 	indexed string // the Call-ID that it is found by
@@ -99,7 +100,6 @@ func (s *sub) fresh(now time.Time) {
 	s.phase, s.leaving, s.freshAt = opening, false, now
 	s.refresh, s.notifyBy = time.Time{}, time.Time{}
 	s.table = nil
-	s.wind()
 }
 
 // sending asks for a SUBSCRIBE, at once or after the one that is out.
@@ -110,7 +110,6 @@ func (s *sub) sending(st step) step {
 	}
 	s.inFlight, s.refresh = true, time.Time{}
 	st.send = true
-	s.wind()
 	return st
 }
 
@@ -122,7 +121,6 @@ func (s *sub) next(now time.Time) outgoing {
 		expires = 0
 	}
 	s.notifyBy, s.noted = now.Add(s.timeN), false
-	s.wind()
 	return outgoing{dialog: s.dialog, pkg: s.pkg, uri: s.uri, list: s.list, expires: expires, account: s.account}
 }
 
@@ -150,7 +148,6 @@ func (s *sub) close() step {
 		return step{}
 	}
 	s.phase = idle
-	s.due = time.Time{}
 	return step{over: true}
 }
 
@@ -160,7 +157,7 @@ func (s *sub) skip() bool {
 	if !s.leaving || s.phase != opening || s.dialog.cseq > 0 {
 		return false
 	}
-	s.inFlight, s.phase, s.due = false, idle, time.Time{}
+	s.inFlight, s.phase = false, idle
 	return true
 }
 
@@ -172,7 +169,7 @@ func (s *sub) forked() *sub {
 	other.phase, other.fork, other.inFlight, other.again, other.leaving = opening, true, false, false, false
 	other.refused, other.failures, other.hearing = verdict{}, 0, hearing{}
 	other.slot, other.indexed = 0, ""
-	other.expiry, other.notifyBy, other.refresh, other.due = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	other.expiry, other.notifyBy, other.refresh = time.Time{}, time.Time{}, time.Time{}
 	return &other
 }
 
@@ -192,10 +189,9 @@ func (s *sub) retire() *sub {
 // renew replaces a dialog that its notifier has forgotten, or in which no sense is to be made
 // any more: then once in a while at most. What was said goes on.
 func (s *sub) renew(now time.Time, forgotten bool) step {
-	if next := s.freshAt.Add(freshPause); now.Before(next) && !forgotten {
+	if next := s.renewed.Add(freshPause); now.Before(next) && !forgotten {
 		s.refresh = next
 		s.dialog.lost = true
-		s.wind()
 		return step{}
 	}
 	if s.fork {
@@ -206,6 +202,7 @@ func (s *sub) renew(now time.Time, forgotten bool) step {
 		st.old = s.retire()
 	}
 	s.fresh(now)
+	s.renewed = now
 	return s.sending(st)
 }
 
@@ -226,14 +223,12 @@ func (s *sub) answered(now time.Time, a answer) step {
 		return s.followUp(now, s.refreshed(now, a))
 	case ending:
 		if a.code/100 != 2 {
-			s.due = time.Time{}
 			return step{over: true}
 		}
 		if s.again {
 			return s.followUp(now, step{})
 		}
 		s.notifyBy = now.Add(defaultRetry) // for the last NOTIFY, which ends it
-		s.wind()
 	}
 	return step{}
 }
@@ -260,10 +255,8 @@ func (s *sub) opened(now time.Time, a answer) step {
 			s.phase = ending
 			return s.sending(step{})
 		}
-		s.wind()
 		return step{}
 	case s.leaving:
-		s.due = time.Time{}
 		return step{over: true}
 	case s.tooBrief(a):
 		return s.sending(step{})
@@ -301,7 +294,6 @@ func (s *sub) refreshed(now time.Time, a answer) step {
 	s.notifyBy = time.Time{}
 	wait := max(defaultRetry<<min(s.failures-1, 5), s.refused.retry)
 	s.refresh = now.Add(wait*3/4 + s.spread(wait/2))
-	s.wind()
 	return step{}
 }
 
@@ -309,7 +301,6 @@ func (s *sub) refreshed(now time.Time, a answer) step {
 func (s *sub) soon(at time.Time) {
 	if s.phase == active && !s.inFlight && (s.refresh.IsZero() || at.Before(s.refresh)) {
 		s.refresh = at
-		s.wind()
 	}
 }
 
@@ -317,7 +308,6 @@ func (s *sub) soon(at time.Time) {
 func (s *sub) later(at time.Time) {
 	if s.phase == idle {
 		s.refresh = at
-		s.wind()
 	}
 }
 
@@ -359,7 +349,6 @@ func (s *sub) grant(now time.Time, expires time.Duration) {
 	s.expiry = now.Add(expires)
 	s.voice.until = s.expiry
 	s.refresh = now.Add(expires*6/10 + s.spread(expires/4))
-	s.wind()
 }
 
 func (s *sub) spread(d time.Duration) time.Duration { return time.Duration(s.rand() * float64(d)) }
@@ -375,14 +364,12 @@ func (s *sub) fail(now time.Time, why verdict) step {
 		s.voice = voice{} // whoever may not be seen is not shown either
 		st.voice = true
 	}
-	s.wind()
 	return st
 }
 
 // tick does what is due.
 func (s *sub) tick(now time.Time) step {
 	reached := func(t time.Time) bool { return !t.IsZero() && !now.Before(t) }
-	defer s.wind()
 	switch {
 	case s.phase == idle:
 		var st step
@@ -398,7 +385,7 @@ func (s *sub) tick(now time.Time) step {
 		return s.fail(now, verdict{state: plugin.Terminated, reason: "the subscription has ended: invariant"})
 	case reached(s.notifyBy) && !s.inFlight:
 		return s.unheard(now)
-	case s.phase == active && reached(s.expiry) && !s.inFlight: // else the answer says
+	case s.phase == active && reached(s.expiry) && !s.inFlight && (s.refresh.IsZero() || s.refresh.After(s.expiry)):
 		why := s.refused
 		if why.state == 0 {
 			why = verdict{state: plugin.Terminated, reason: "the subscription has expired"}
@@ -429,28 +416,27 @@ func (s *sub) unheard(now time.Time) step {
 
 // wind settles when the next tick is due.
 func (s *sub) wind() {
-	s.due = time.Time{}
+	var at time.Time
 	soonest := func(t time.Time) {
-		if !t.IsZero() && (s.due.IsZero() || t.Before(s.due)) {
-			s.due = t
+		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
+			at = t
 		}
 	}
-	switch s.phase {
-	case idle:
+	switch {
+	case s.gone:
+	case s.phase == idle:
 		soonest(s.voice.until)
 		soonest(s.refresh)
-		return
-	case kept:
+	case s.phase == kept:
 		soonest(s.expiry)
-		return
-	}
-	if !s.inFlight {
+	case !s.inFlight: // else the answer says what is next
+		soonest(s.notifyBy)
+		soonest(s.refresh)
 		if s.phase == active {
 			soonest(s.expiry)
 		}
-		soonest(s.notifyBy)
-		soonest(s.refresh)
 	}
+	s.due = at
 }
 
 func random() float64 { return rand.Float64() }

@@ -30,8 +30,10 @@ func (t *timers) Pop() any {
 	return s
 }
 
-// set takes when a subscription is due now, which may be never.
+// set takes when a subscription is due now, which may be never. It has to be called after
+// whatever a subscription was told.
 func (t *timers) set(s *sub) {
+	s.wind()
 	switch {
 	case s.due.IsZero() && s.slot > 0:
 		heap.Remove(t, s.slot-1)

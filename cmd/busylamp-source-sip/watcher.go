@@ -189,7 +189,7 @@ func (w *watcher) unindex(s *sub) {
 
 // forget drops a subscription that is over.
 func (w *watcher) forget(s *sub) {
-	s.gone, s.due = true, time.Time{}
+	s.gone = true
 	w.timers.set(s)
 	w.unindex(s)
 	if s.fork && s.leg != nil {

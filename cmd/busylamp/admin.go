@@ -135,9 +135,9 @@ func (s *sidecar) presentities(w http.ResponseWriter, r *http.Request) {
 		views = e.Views(number(q.Get("from"), 0), min(number(q.Get("limit"), 1000), maxListed))
 	}
 	if uri := q.Get("presentity"); uri != "" {
-		p, err := busylamp.ParsePresentity(uri)
+		p, err := whose(uri)
 		if err != nil {
-			http.Error(w, "presentity: "+err.Error(), http.StatusBadRequest)
+			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
 		ask = func(e *busylamp.Engine) {

@@ -19,7 +19,8 @@ func check(path string, environ []string, stdout, stderr io.Writer) int {
 	cfg, p := read(path, environ)
 	p.validate(&cfg)
 	if p.err() == nil {
-		p.inspect(cfg, nil)
+		all, _ := chosen(cfg, "")
+		p.inspect(cfg, all, func(int, plugin.Description, []string, error) {})
 	}
 	if err := p.err(); err != nil {
 		fmt.Fprintln(stderr, err)
@@ -32,21 +33,20 @@ func check(path string, environ []string, stdout, stderr io.Writer) int {
 // inspectTime bounds what one plugin may take to describe itself and to be configured.
 const inspectTime = 20 * time.Second
 
-// inspect starts every plugin, has it look at its section, and ends it; told is told of each.
-func (p *problems) inspect(c config, told func(source int, d plugin.Description, endpoints []string, err error)) {
+// inspect starts the plugins of some sources, has each look at its section, and ends it; told
+// is told what came of it.
+func (p *problems) inspect(c config, places []int, told func(source int, d plugin.Description, endpoints []string, err error)) {
 	cfgs, err := hostConfigs(c, slog.New(slog.DiscardHandler))
 	if err != nil {
 		p.add("sources", err.Error())
 		return
 	}
-	for i, cfg := range cfgs {
+	for _, i := range places {
 		ctx, cancel := context.WithTimeout(context.Background(), inspectTime)
-		d, endpoints, err := pluginhost.Inspect(ctx, cfg)
+		d, endpoints, err := pluginhost.Inspect(ctx, cfgs[i])
 		cancel()
 		p.refused(entry("sources", i), err)
-		if told != nil {
-			told(i, d, endpoints, err)
-		}
+		told(i, d, endpoints, err)
 	}
 }
 

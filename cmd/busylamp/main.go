@@ -68,6 +68,7 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	traceCommand.Flags().StringVar(&opts.publisher, "publisher", "", "the name of one publisher (default: all)")
 	traceCommand.Flags().DurationVar(&opts.life, "for", traceTime, "how long, 1s to 24h")
 	root.AddCommand(
+		newPluginCommand(&path, environ, stdout, stderr),
 		traceCommand,
 		resyncCommand,
 		withConfig(&cobra.Command{

@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -78,11 +77,7 @@ func pluginCheck(name, path string, environ []string, stdout, stderr io.Writer) 
 	p.validate(&cfg)
 	places, err := chosen(cfg, name)
 	if p.err() == nil && err == nil {
-		p.inspect(cfg, places, func(i int, d plugin.Description, endpoints []string, err error) {
-			if err == nil {
-				fmt.Fprintf(stdout, "%s: ok: %s\n", cfg.Sources[i].Name, described(d, endpoints))
-			}
-		})
+		err = inspectSome(p, cfg, places, stdout)
 	}
 	switch {
 	case p.err() != nil:
@@ -93,6 +88,24 @@ func pluginCheck(name, path string, environ []string, stdout, stderr io.Writer) 
 		return 0
 	}
 	return 1
+}
+
+// inspectSome starts some sources' plugins, has them look at their sections, and ends them.
+func inspectSome(p *problems, cfg config, places []int, stdout io.Writer) error {
+	cfgs, err := hostConfigs(cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	for _, i := range places {
+		ctx, cancel := context.WithTimeout(context.Background(), inspectTime)
+		d, endpoints, err := pluginhost.Inspect(ctx, cfgs[i])
+		cancel()
+		p.refused(entry("sources", i), err)
+		if err == nil {
+			fmt.Fprintf(stdout, "%s: ok: %s\n", cfgs[i].Name, described(d, endpoints))
+		}
+	}
+	return nil
 }
 
 // described is what a plugin says of itself, in one line.

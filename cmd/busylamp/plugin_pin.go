@@ -134,7 +134,7 @@ func setPin(text []byte, name, digest string) ([]byte, error) {
 		if m == nil {
 			return nil, fmt.Errorf("line %d is not plainly sha256: and its value", key.Line)
 		}
-		lines[key.Line-1] = m[1] + ` "` + digest + `"` + m[3] + m[4] + ending(lines[key.Line-1])
+		lines[key.Line-1] = strings.Replace(lines[key.Line-1], m[0], m[1]+` "`+digest+`"`+m[3]+m[4], 1)
 		return []byte(strings.Join(lines, "")), nil
 	}
 	key := keys["plugin"]
@@ -145,24 +145,11 @@ func setPin(text []byte, name, digest string) ([]byte, error) {
 	if m == nil {
 		return nil, fmt.Errorf("line %d is not plainly plugin: and its name", key.Line)
 	}
-	at := key.Line - 1
-	end := m[3] + cmpEnding(lines[at])
-	lines[at] = line(key)
-	lines[at] = strings.TrimSuffix(lines[at], "\r") + end
-	lines[at] += strings.Repeat(" ", key.Column-1) + `sha256: "` + digest + `"` + end
+	end := m[3] + "\n"
+	lines[key.Line-1] = strings.TrimSuffix(line(key), "\r") + end +
+		strings.Repeat(" ", key.Column-1) + `sha256: "` + digest + `"` + end
 	return []byte(strings.Join(lines, "")), nil
 }
-
-// ending is a line's.
-func ending(line string) string {
-	if strings.HasSuffix(line, "\n") {
-		return "\n"
-	}
-	return ""
-}
-
-// cmpEnding is one that another line can follow.
-func cmpEnding(string) string { return "\n" }
 
 // sourceNode finds a source's section in the file.
 func sourceNode(text []byte, name string) (*yaml.Node, error) {

@@ -262,7 +262,7 @@ func newSidecar(cfg config, log *slog.Logger, state *state, plugins *pluginhost.
 		loop.Proxies = append(loop.Proxies, truth)
 	}
 	for _, p := range cfg.Publishers {
-		pub, core, err := newPublisher(p, log)
+		pub, core, err := newPublisher(p, cfg.Domains[0], log)
 		if err != nil {
 			s.close()
 			return nil, err
@@ -294,7 +294,8 @@ func newSidecar(cfg config, log *slog.Logger, state *state, plugins *pluginhost.
 }
 
 // newPublisher returns what publishes to one server, and what the engine is to know of it.
-func newPublisher(p publisherConfig, log *slog.Logger) (*sippublish.Publisher, busylamp.PublisherConfig, error) {
+// Numbers are users of the domain there.
+func newPublisher(p publisherConfig, domain string, log *slog.Logger) (*sippublish.Publisher, busylamp.PublisherConfig, error) {
 	core := busylamp.PublisherConfig{Name: p.Name, Expires: p.Expires, InitialExpires: p.InitialExpires,
 		Max: p.MaxOutstanding, Rate: float64(p.Rate), NoSentinel: !p.hasSentinel(),
 		Part: map[string]busylamp.Part{"telephony": busylamp.TelephonyOnly, "rich": busylamp.RichOnly}[p.Part]}
@@ -326,7 +327,7 @@ func newPublisher(p publisherConfig, log *slog.Logger) (*sippublish.Publisher, b
 		TLS: sipnet.TLS{CAFile: p.TLS.CAFile, CertFile: p.TLS.CertFile, KeyFile: p.TLS.KeyFile,
 			ServerName: p.TLS.ServerName, SkipVerify: p.TLS.Verify == "off"},
 		Username: p.Username, Password: string(p.Password), Profile: sippublish.Profile(p.Profile),
-		TupleID: p.TupleID, RefreshBody: p.repeatsBody(), Timeout: p.Timeout, UserAgent: p.userAgent(), Log: log})
+		TupleID: p.TupleID, NumbersAt: domain, RefreshBody: p.repeatsBody(), Timeout: p.Timeout, UserAgent: p.userAgent(), Log: log})
 	return pub, core, err
 }
 

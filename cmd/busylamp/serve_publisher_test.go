@@ -181,7 +181,7 @@ func TestNewPublisher(t *testing.T) {
 	cfg.Rate, cfg.InitialExpires, cfg.MaxOutstanding, cfg.Sentinel = 7, time.Minute, 5, "off"
 	cfg.Filter.Users = []string{"sip:a@example.com"}
 	var log bytes.Buffer
-	pub, core, err := newPublisher(cfg, newLogger(logConfig{Level: "info"}, &log))
+	pub, core, err := newPublisher(cfg, "example.com", newLogger(logConfig{Level: "info"}, &log))
 	if err != nil {
 		t.Fatal(err)
 	}

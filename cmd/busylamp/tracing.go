@@ -79,9 +79,10 @@ func newTraceQuery(cfg config, q url.Values) (traceQuery, *httpError) {
 	return out, nil
 }
 
-// whose reads the presentity that somebody asks for.
+// whose reads the presentity that somebody asks for. In a query a "+" that nobody has escaped
+// is a space, which no URI has.
 func whose(text string) (busylamp.Presentity, error) {
-	who, err := busylamp.ParsePresentity(text)
+	who, err := busylamp.ParsePresentity(strings.ReplaceAll(text, " ", "+"))
 	if err != nil {
 		return "", fmt.Errorf("presentity: %w: write it like sip:alice@example.com", err)
 	}

@@ -26,6 +26,9 @@ func (c *cast) stay(ctx context.Context) error {
 	o.line("  # a call of 10 s from alice to bob (who calls whom is in calls.csv)")
 	o.line("  sipp -sf %s -inf %s -key domain %s -m 1 -d 10000 -i 127.0.0.1 -nostdin %s",
 		scenario, pairs, stack.Domain, c.proxy.Addr)
+	o.line("  # carol does not want to be disturbed, by the plugin's file; and then she does")
+	o.line("  echo %s do-not-disturb > %s", carol, c.desk)
+	o.line("  : > %s", c.desk)
 	o.line("  # who is busy, and what the presence server has been told")
 	o.line("  curl -s %s/api/v1/presentities", url)
 	o.line("  # is the proxy connected, and do we agree with it?")
@@ -41,9 +44,9 @@ func (c *cast) stay(ctx context.Context) error {
 	for {
 		select {
 		case s := <-c.watcher.Seen():
-			if s.OnThePhone != o.busy[s.User] {
-				o.busy[s.User] = s.OnThePhone
-				o.row(s.At, "%s turns %s", s.User, words[s.OnThePhone])
+			if now := lampOf(s); now != o.lamps[s.User] {
+				o.lamps[s.User] = now
+				o.row(s.At, "%s turns %s", s.User, words[now])
 			}
 		case <-ctx.Done():
 			o.line("")

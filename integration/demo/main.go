@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -97,6 +98,7 @@ type cast struct {
 	sidecar  *stack.Sidecar
 	phones   *stack.Phones
 	watcher  *stack.Watcher
+	desk     string // the file that the plugin reads
 }
 
 // newCast starts everything, one after the other, and tells of it.
@@ -112,8 +114,12 @@ func newCast(ctx context.Context, s *stack.Stack, out *screen) (c *cast, err err
 		return nil, err
 	}
 	out.part("proxy", "Kamailio, "+c.proxy.Addr+", with busylamp.cfg included")
+	if err := c.plugin(ctx); err != nil {
+		return nil, err
+	}
 	c.sidecar, err = s.Sidecar(ctx, stack.SidecarConfig{Evapi: c.proxy.Evapi, RPC: c.proxy.RPC,
-		Server: c.presence.Addr, OnStop: "withdraw", LogLevel: "info"})
+		Server: c.presence.Addr, OnStop: "withdraw", LogLevel: "info", Watch: []string{carol},
+		Sources: []stack.SourceConfig{{Name: "desk", Plugin: deskPlugin, Config: map[string]any{"file": c.desk, "interval": "100ms"}}}})
 	if err != nil {
 		return nil, err
 	}
@@ -121,6 +127,7 @@ func newCast(ctx context.Context, s *stack.Stack, out *screen) (c *cast, err err
 		return nil, err
 	}
 	out.part("busylamp", "listens to the proxy's events, publishes to the presence server")
+	out.part("plugin", "a source of presence besides calls: what carol wants, by a text file")
 	if c.phones, err = s.Phones(c.proxy.Addr, stack.Domain); err != nil {
 		return nil, err
 	}
@@ -137,4 +144,16 @@ func newCast(ctx context.Context, s *stack.Stack, out *screen) (c *cast, err err
 	}
 	out.part("watcher", "subscribed at the presence server; the lamps below are what it is told")
 	return c, nil
+}
+
+// deskPlugin is the template's file among the plugins.
+const deskPlugin = "busylamp-source-template"
+
+// plugin builds the template, and writes what it reads: nothing yet.
+func (c *cast) plugin(ctx context.Context) error {
+	c.desk = filepath.Join(c.Dir, "desk.txt")
+	if err := os.WriteFile(c.desk, nil, 0o600); err != nil {
+		return err
+	}
+	return c.Plugin(ctx, "./plugin/template", deskPlugin, "")
 }

@@ -5,6 +5,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/busylamp/busylamp/integration/stack"
 )
 
 // screen writes the timeline: the time, a lane for each user, and what happens. On a
@@ -14,13 +16,37 @@ type screen struct {
 	tty    bool
 	colour bool
 	began  time.Time
-	busy   map[string]bool
+	lamps  map[string]lamp
+}
+
+// lamp is what somebody's lamp shows.
+type lamp string
+
+const (
+	free lamp = "free"
+	busy lamp = "BUSY"
+	dnd  lamp = "DND"
+)
+
+// lampOf returns what a watcher is told to show.
+func lampOf(s stack.Sighting) lamp {
+	switch {
+	case s.OnThePhone:
+		return busy
+	case strings.HasSuffix(stack.Person(s.Document), "Do not disturb"):
+		return dnd
+	}
+	return free
 }
 
 func newScreen(to *os.File) *screen {
 	info, err := to.Stat()
 	tty := err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"
-	return &screen{to: to, tty: tty, colour: tty && os.Getenv("NO_COLOR") == "", busy: make(map[string]bool)}
+	out := &screen{to: to, tty: tty, colour: tty && os.Getenv("NO_COLOR") == "", lamps: make(map[string]lamp)}
+	for _, user := range users {
+		out.lamps[user] = free
+	}
+	return out
 }
 
 // The colours are those that every terminal has.
@@ -63,16 +89,16 @@ func (s *screen) head() {
 func (s *screen) row(at time.Time, format string, args ...any) {
 	lanes := ""
 	for _, user := range users {
-		lanes += s.lamp(s.busy[user])
+		lanes += s.lamp(s.lamps[user])
 	}
 	s.line("  %s   %s%s", s.dim(fmt.Sprintf("%6.2f s", at.Sub(s.began).Seconds())), lanes, fmt.Sprintf(format, args...))
 }
 
 // lamp returns a lamp, laneWidth wide.
-func (s *screen) lamp(busy bool) string {
-	word, code, sign := "free", "32", "○"
-	if busy {
-		word, code, sign = "BUSY", "31", "●"
+func (s *screen) lamp(l lamp) string {
+	word, code, sign := string(l), "31", "●"
+	if l == free {
+		code, sign = "32", "○"
 	}
 	if s.colour {
 		sign = "●"

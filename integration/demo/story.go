@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -45,6 +46,9 @@ func (c *cast) tell(ctx context.Context) (*told, error) {
 	if err := c.quiet(ctx, 1200*time.Millisecond); err != nil {
 		return nil, err
 	}
+	if err := c.undisturbed(ctx); err != nil {
+		return nil, err
+	}
 	if err := c.hangup(ctx, first, t, "alice"); err != nil {
 		return nil, err
 	}
@@ -71,7 +75,7 @@ func (c *cast) call(ctx context.Context, from, to string, t *told, lamps ...stri
 		return nil, err
 	}
 	c.out.row(call.Answered, "%s answers %s", to, c.out.dim("(200 OK)"))
-	return call, c.expect(ctx, call.Answered, true, "the 200 OK", lamps, func(s stack.Sighting, after time.Duration) {
+	return call, c.expect(ctx, call.Answered, busy, "the 200 OK", lamps, func(s stack.Sighting, after time.Duration) {
 		t.lit[s.User], t.since[s.User] = after, s.At
 	})
 }
@@ -82,7 +86,7 @@ func (c *cast) hangup(ctx context.Context, call *stack.Call, t *told, lamps ...s
 		return err
 	}
 	c.out.row(call.Ended, "%s hangs up %s", call.From, c.out.dim("(BYE)"))
-	return c.expect(ctx, call.Ended, false, "the BYE", lamps, func(s stack.Sighting, after time.Duration) {
+	return c.expect(ctx, call.Ended, free, "the BYE", lamps, func(s stack.Sighting, after time.Duration) {
 		t.dark[s.User] = after
 		if s.User == "bob" {
 			t.bob = s.At.Sub(t.since["bob"])
@@ -90,10 +94,39 @@ func (c *cast) hangup(ctx context.Context, call *stack.Call, t *told, lamps ...s
 	})
 }
 
-var words = map[bool]string{true: "busy", false: "free"}
+// carol is whom the plugin knows.
+const carol = "sip:carol@" + stack.Domain
+
+// undisturbed has a plugin, which does what a file says, say that carol does not want to be
+// disturbed: that is stronger than her call, which shows again when it is taken back.
+func (c *cast) undisturbed(ctx context.Context) error {
+	for _, step := range []struct {
+		file, what, of string
+		lamp           lamp
+	}{
+		{carol + " do-not-disturb\n", "carol does not want to be disturbed", "that", dnd},
+		{"", "carol may be disturbed again", "that; she still talks to bob", busy},
+	} {
+		began := time.Now()
+		c.out.row(began, "%s %s", step.what, c.out.dim("(the plugin's file)"))
+		if err := os.WriteFile(c.desk, []byte(step.file), 0o600); err != nil {
+			return err
+		}
+		none := func(stack.Sighting, time.Duration) {}
+		if err := c.expect(ctx, began, step.lamp, step.of, []string{"carol"}, none); err != nil {
+			return err
+		}
+		if err := c.quiet(ctx, time.Second); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var words = map[lamp]string{busy: "busy", free: "free", dnd: "do-not-disturb"}
 
 // expect waits until just these lamps have changed.
-func (c *cast) expect(ctx context.Context, from time.Time, busy bool, of string, lamps []string,
+func (c *cast) expect(ctx context.Context, from time.Time, want lamp, of string, lamps []string,
 	note func(stack.Sighting, time.Duration)) error {
 	missing := make(map[string]bool)
 	for _, user := range lamps {
@@ -103,14 +136,15 @@ func (c *cast) expect(ctx context.Context, from time.Time, busy bool, of string,
 	for len(missing) > 0 {
 		select {
 		case s := <-c.watcher.Seen():
-			if s.OnThePhone == c.out.busy[s.User] {
+			now := lampOf(s)
+			if now == c.out.lamps[s.User] {
 				continue
 			}
-			c.out.busy[s.User] = s.OnThePhone
+			c.out.lamps[s.User] = now
 			after := s.At.Sub(from)
-			c.out.row(s.At, "  %s turns %s %s after %s", s.User, words[s.OnThePhone], c.out.bold(ms(after)), of)
-			if !missing[s.User] || s.OnThePhone != busy {
-				return fmt.Errorf("%s turned %s, out of turn", s.User, words[s.OnThePhone])
+			c.out.row(s.At, "  %s turns %s %s after %s", s.User, words[now], c.out.bold(ms(after)), of)
+			if !missing[s.User] || now != want {
+				return fmt.Errorf("%s turned %s, out of turn", s.User, words[now])
 			}
 			delete(missing, s.User)
 			note(s, after)
@@ -119,7 +153,7 @@ func (c *cast) expect(ctx context.Context, from time.Time, busy bool, of string,
 			for user := range missing {
 				names = append(names, user)
 			}
-			return fmt.Errorf("%s did not turn %s within %v after %s", strings.Join(names, " and "), words[busy], promised, of)
+			return fmt.Errorf("%s did not turn %s within %v after %s", strings.Join(names, " and "), words[want], promised, of)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -133,8 +167,8 @@ func (c *cast) quiet(ctx context.Context, d time.Duration) error {
 	for {
 		select {
 		case s := <-c.watcher.Seen():
-			if s.OnThePhone != c.out.busy[s.User] {
-				return fmt.Errorf("%s turned %s while no call began or ended", s.User, words[s.OnThePhone])
+			if now := lampOf(s); now != c.out.lamps[s.User] {
+				return fmt.Errorf("%s turned %s while no call began or ended", s.User, words[now])
 			}
 		case <-end:
 			if err := c.Err(); err != nil {
@@ -165,15 +199,16 @@ func (c *cast) sum(ctx context.Context, t *told) error {
 	c.out.part("BYE to free", list(t.dark))
 	c.out.part("no flicker", fmt.Sprintf("bob was busy for %.1f s through two calls, without a gap", t.bob.Seconds()))
 	first, last := m.Published("initial", "accepted"), m.Published("remove", "accepted")
+	const changes = 2
 	all := 0
 	for name, n := range m {
 		if strings.HasPrefix(name, "busylamp_publish_total{") {
 			all += int(n)
 		}
 	}
-	c.out.part("no chatter", fmt.Sprintf("%d PUBLISH requests: one to light and one to clear each of %d lamps", all, len(users)))
-	if first != len(users) || last != len(users) || all != first+last {
-		return fmt.Errorf("%d PUBLISH requests (%d initial, %d removals), not %d", all, first, last, 2*len(users))
+	c.out.part("no chatter", fmt.Sprintf("%d PUBLISH requests: one to light and one to clear each of %d lamps, %d for do-not-disturb", all, len(users), changes))
+	if first != len(users) || last != len(users) || all != first+changes+last {
+		return fmt.Errorf("%d PUBLISH requests (%d initial, %d removals), not %d", all, first, last, 2*len(users)+changes)
 	}
 	c.out.line("")
 	c.out.line("%s the lamps were as promised at every moment.", c.out.good("OK:"))

@@ -121,9 +121,9 @@ func (b *Sidecar) RestartSource(ctx context.Context, name string) error {
 
 // Claim is what one source says of a presentity.
 type Claim struct {
-	Source, Status, State, Activity, Note string
-	Echo                                  bool
-	Lapses                                time.Time
+	Source, Status, Reason, State, Activity, Note string
+	Echo                                          bool
+	Lapses                                        time.Time
 }
 
 // Look asks how a presentity is. One that nothing is known of has the state "".

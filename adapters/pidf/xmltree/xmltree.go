@@ -43,9 +43,9 @@ func (n *Node) Attr(name string) string {
 	return ""
 }
 
-// In tells whether the element is of the namespace, or of none at all: some writers forget
+// Of tells whether the element is of the namespace, or of none at all: some writers forget
 // to declare it, and what they mean is plain.
-func (n *Node) In(space string) bool { return n.Name.Space == space || n.Name.Space == "" }
+func (n *Node) Of(space string) bool { return n.Name.Space == space || n.Name.Space == "" }
 
 // Parse reads a document. Comments, processing instructions and a document type are skipped.
 // White space and NULs after the end are, too; anything else there is an error.

@@ -18,7 +18,7 @@ func TestParse(t *testing.T) {
 	if n.Name.Local != "a" || n.Name.Space != "urn:a" || n.Attr("id") != "yes" || n.Attr("other") != "" || n.Text != "one &  tén" {
 		t.Errorf("read %+v", n)
 	}
-	if len(n.Children) != 2 || !n.Children[0].In("urn:p") || n.Children[0].Text != "two" || n.Children[0].In("urn:a") ||
+	if len(n.Children) != 2 || !n.Children[0].Of("urn:p") || n.Children[0].Text != "two" || n.Children[0].Of("urn:a") ||
 		n.Children[1].Name.Space != "u" {
 		t.Errorf("children %+v", n.Children)
 	}
