@@ -70,7 +70,7 @@ func (e *Engine) Inherit(h Handover, kept map[string]bool) {
 			continue
 		}
 		who := e.person(handed.uri)
-		if !who.hears(src) || len(who.watchers) == 0 && !kept[src.Name] {
+		if who.subscriptionTo(src) == nil && !(who.hears(src) && h.sources[src.Name].info.Unasked) {
 			e.forgetIdle(who)
 			continue
 		}

@@ -529,6 +529,7 @@ func TestHandover(t *testing.T) {
 	}
 	w.says(0, Statement{Presentity: userA, State: DoNotDisturb, For: time.Hour})
 	w.says(1, Statement{Presentity: userA, State: Busy, For: time.Hour})
+	w.says(0, Statement{Presentity: userB, State: Busy, For: time.Hour})
 	w.pass(10 * time.Minute)
 
 	next := newWatching(t, nil)
@@ -541,6 +542,9 @@ func TestHandover(t *testing.T) {
 	}
 	if got := next.e.SourceStatuses(); !got[0].Running || got[1].Running || got[0].Words["do not disturb"] != 1 {
 		t.Errorf("%+v", got)
+	}
+	if _, found := next.e.View(userB); found {
+		t.Error("the claim about somebody whom nobody asks for is inherited")
 	}
 	next.pass(30 * time.Second)
 	next.shows(0, DoNotDisturb)

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Installs what the tests and the demo need beside Go, from Debian: Kamailio and sipp, and a C
-# compiler for the race detector.
+# Installs what the tests and the demo need beside Go, from Debian: Kamailio and sipp, a C
+# compiler for the race detector, and what a plugin in Python needs.
 # Says what it will do, asks on a terminal, and starts no service.
 set -eu
 
-packages="gcc libc6-dev kamailio kamailio-extra-modules kamailio-presence-modules kamailio-sqlite-modules sqlite3 sip-tester libxml2-utils"
+packages="gcc libc6-dev kamailio kamailio-extra-modules kamailio-presence-modules kamailio-sqlite-modules sqlite3 sip-tester libxml2-utils python3-grpcio python3-protobuf"
 
 missing=""
 for p in $packages; do

@@ -269,7 +269,7 @@ func TestUnit(t *testing.T) {
 			settings[k] = v
 		}
 	}
-	for _, key := range []string{"ExecStartPre", "ExecStart"} {
+	for _, key := range []string{"ExecStart"} {
 		words := strings.Fields(settings[key])
 		if len(words) != 4 || filepath.Base(words[0]) != "busylamp" || words[3] != defaultPath {
 			t.Fatalf("%s=%s", key, settings[key])

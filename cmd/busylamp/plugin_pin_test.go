@@ -17,7 +17,7 @@ func TestPluginPin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	zeros := strings.Repeat("0", 64)
+	former := strings.Repeat("a", 64)
 	pin := `sha256: "` + digest + `"`
 	for _, c := range []struct {
 		name, text, want string // want: "" where nothing is written
@@ -33,12 +33,12 @@ func TestPluginPin(t *testing.T) {
 		{name: "at the end", text: "sources:\n- name: one\n  plugin: test-source", want: "sources:\n- name: one\n  plugin: test-source\n  " + pin + "\n"},
 		{name: "with CRLF", text: "sources:\r\n- name: one\r\n  plugin: test-source\r\n# end\r\n",
 			want: "sources:\r\n- name: one\r\n  plugin: test-source\r\n  " + pin + "\r\n# end\r\n"},
-		{name: "another pin", says: "one: " + zeros + " -> " + digest,
-			text: "sources:\n  - name: one\n    sha256: '" + zeros + "'  # old\n    plugin: test-source\n",
+		{name: "another pin", says: "one: " + former + " -> " + digest,
+			text: "sources:\n  - name: one\n    sha256: '" + former + "'  # old\n    plugin: test-source\n",
 			want: "sources:\n  - name: one\n    " + pin + "  # old\n    plugin: test-source\n"},
-		{name: "a plain one with CRLF", text: "sources:\r\n- sha256: " + zeros + "\r\n  name: one\r\n  plugin: test-source\r\n",
+		{name: "a plain one with CRLF", text: "sources:\r\n- sha256: " + former + "\r\n  name: one\r\n  plugin: test-source\r\n",
 			want: "sources:\r\n- " + pin + "\r\n  name: one\r\n  plugin: test-source\r\n"},
-		{name: "an empty one", text: "sources:\n- name: one\n  sha256:\n  plugin: test-source\n", want: "sources:\n- name: one\n  " + pin + "\n  plugin: test-source\n"},
+		{name: "an empty one", text: "sources:\n- name: one\n  sha256: \"\"\n  plugin: test-source\n", want: "sources:\n- name: one\n  " + pin + "\n  plugin: test-source\n"},
 		{name: "two of three", args: []string{}, says: "two: " + digest[:12] + " is pinned already",
 			text: "sources:\n- name: one\n  plugin: test-source\n- name: two\n  plugin: test-source\n  sha256: " + digest + "\n- name: three\n  plugin: test-source\n",
 			want: "sources:\n- name: one\n  plugin: test-source\n  " + pin + "\n- name: two\n  plugin: test-source\n  sha256: " + digest + "\n- name: three\n  plugin: test-source\n  " + pin + "\n"},
@@ -47,10 +47,10 @@ func TestPluginPin(t *testing.T) {
 			want: "sources:\n- name: one\n  plugin: test-source\n- name: two\n  plugin: test-source\n  " + pin + "\n"},
 		{name: "written in one line", text: "sources: [{name: one, plugin: test-source}]\n", says: "it is not written with each key on a line of its own: write this line into it by hand:\n    " + pin},
 		{name: "over two lines", text: "sources:\n- name: one\n  plugin:\n    test-source\n", says: "line 7 is not plainly plugin: and its name"},
-		{name: "a block", text: "sources:\n- name: one\n  plugin: test-source\n  sha256: >-\n    " + zeros + "\n", says: "line 8 is not plainly sha256: and its value"},
-		{name: "on the next line", text: "sources:\n- name: one\n  plugin: test-source\n  sha256:\n    " + zeros + "\n", says: "does not fit into the file"},
+		{name: "a block", text: "sources:\n- name: one\n  plugin: test-source\n  sha256: >-\n    " + former + "\n", says: "line 8 is not plainly sha256: and its value"},
+		{name: "on the next line", text: "sources:\n- name: one\n  plugin: test-source\n  sha256:\n    " + former + "\n", says: "does not fit into the file"},
 		{name: "an alias", text: "sources:\n- &a\n  name: one\n  plugin: test-source\n- *a\n", args: []string{"one"}, says: "the pin would change something else"},
-		{name: "pinned in the environment", environ: []string{"BUSYLAMP_SOURCES_0_SHA256=" + zeros},
+		{name: "pinned in the environment", environ: []string{"BUSYLAMP_SOURCES_0_SHA256=" + former},
 			text: "sources:\n- name: one\n  plugin: test-source\n", says: "its sha256 comes from the environment"},
 		{name: "of the environment", environ: []string{"BUSYLAMP_SOURCES_0_NAME=one", "BUSYLAMP_SOURCES_0_PLUGIN=test-source"}, text: "# nothing\n", says: "it is not in the file"},
 		{name: "no plugin", text: "sources:\n- name: one\n  plugin: none\n", says: "sources[0].plugin: " + dir + "/none does not exist"},

@@ -137,7 +137,7 @@ func TestPluginCheck(t *testing.T) {
 	path := configFile(t, dir, sources(digest, "bad"))
 	code, stdout, stderr := pluginRun(t, nil, "check", "-c", path)
 	if want := path + `:13: sources[1].config.server: "bad" is no host: write a name`; code != 1 || !strings.Contains(stderr, want) ||
-		!strings.Contains(stderr, path+":15: sources[1].config.tls.verify: is missing: write on") {
+		!strings.Contains(stderr, path+":14: sources[1].config.tls.verify: is missing: write on") {
 		t.Errorf("exit code %d, %s", code, stderr)
 	}
 	if want := "good: ok: test 1.2: nobody's presence; subscribes by application, then user\n"; stdout != want {
@@ -154,7 +154,7 @@ func TestPluginCheck(t *testing.T) {
 		{text: sources(digest, "fine"), stdout: "other: ok"},
 		{args: []string{"god"}, text: sources(digest, "fine"), code: 1, stderr: `source "god" is not configured: did you mean good?`},
 		{args: []string{"nothing-like"}, text: sources(digest, "fine"), code: 1, stderr: "there are good, other"},
-		{text: sources(strings.Repeat("0", 64), "fine"), code: 1, stderr: "sources[0].plugin: sha256 of " + dir + "/test-source is " + digest},
+		{text: sources(strings.Repeat("a", 64), "fine"), code: 1, stderr: "sources[0].plugin: sha256 of " + dir + "/test-source is " + digest},
 		{text: sources("", "fine"), code: 1, stderr: "sources[0].sha256: missing: have it written by: busylamp plugin pin good"},
 		{text: "", code: 1, stderr: "no sources are configured"},
 		{text: "sauces: 1\n", code: 1, stderr: "sauces"},
@@ -176,7 +176,7 @@ func TestPluginList(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := configFile(t, dir, "sources:\n- {name: one, plugin: test-source, sha256: "+digest+"}\n- {name: two, plugin: test-source}\n"+
-		"- {name: three, plugin: test-source, sha256: "+strings.Repeat("0", 64)+"}\n- {name: four, plugin: none}\n")
+		"- {name: three, plugin: test-source, sha256: "+strings.Repeat("a", 64)+"}\n- {name: four, plugin: none}\n")
 	fields := func(stdout string) map[string]string {
 		rows := make(map[string]string)
 		for line := range strings.Lines(stdout) {
@@ -204,7 +204,7 @@ func TestPluginList(t *testing.T) {
 		"one":  "test-source - - - " + cut + " pinned unknown", "two": "test-source - - - " + cut + " unpinned unknown",
 		"three": "test-source - - - " + cut + " mismatch unknown", "four": "none - - - - no file unknown",
 		"two:":   dir + "/test-source is not pinned: run busylamp plugin pin two, which writes its sha256 into the configuration (or set plugins.allow_unpinned: true)",
-		"three:": "sha256 of " + dir + "/test-source is " + digest + ", the configuration pins " + strings.Repeat("0", 64) + ": if you have replaced it on purpose, run busylamp plugin pin three",
+		"three:": "sha256 of " + dir + "/test-source is " + digest + ", the configuration pins " + strings.Repeat("a", 64) + ": if you have replaced it on purpose, run busylamp plugin pin three",
 		"four:":  dir + "/none does not exist: put the plugin there, or correct plugins.dir and the source's plugin",
 	})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
