@@ -212,5 +212,8 @@ func (who *person) wake(e *Engine) {
 		return lapsed
 	})
 	e.refold(who, reason{what: "claim lapsed"})
+	for _, s := range who.subs {
+		e.tellSubscription(s)
+	}
 	e.forgetIdle(who)
 }

@@ -69,7 +69,7 @@ type SubscriptionReport struct {
 	Presentity Presentity
 	State      SubscriptionState
 	Reason     string        // for people
-	RetryAfter time.Duration // not to be asked again before; 0: the engine's own delay
+	RetryAfter time.Duration // not to be asked again before, up to MaxFailedDelay; 0: the engine's own delay
 }
 
 // SubscriptionState is how the watching of a presentity by a source goes.

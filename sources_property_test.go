@@ -228,5 +228,11 @@ func (m *sourceModel) settle() {
 		if total != len(m.watched) || st.Waiting != 0 {
 			m.rapid.Fatalf("source %d counts %v of %d, %d wait", source, st.Words, len(m.watched), st.Waiting)
 		}
+		for who := range m.watched {
+			v, _ := m.e.View(who)
+			if st.Words[v.Sources[source].Status] == 0 {
+				m.rapid.Fatalf("source %d: %s is %q, which is not counted: %v", source, who, v.Sources[source].Status, st.Words)
+			}
+		}
 	}
 }

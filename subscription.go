@@ -202,7 +202,7 @@ func (s *subscription) terminated(e *Engine, r SubscriptionReport) {
 	if s.state == Subscribed && e.now-s.since >= shortLife {
 		s.short = 0
 	}
-	wait := r.RetryAfter
+	wait := min(r.RetryAfter, s.source.MaxFailedDelay)
 	if s.short > 0 {
 		wait = max(wait, backoff(int(s.short), time.Second, s.source.FailedDelay))
 	}
@@ -230,7 +230,7 @@ func (s *subscription) failed(e *Engine, r SubscriptionReport) {
 			s.turn(e, r.State, r.Reason)
 			return
 		}
-		s.later(e, r.State, r.Reason, max(r.RetryAfter, backoff(int(s.failures), src.FailedDelay, src.MaxFailedDelay)))
+		s.later(e, r.State, r.Reason, max(min(r.RetryAfter, src.MaxFailedDelay), backoff(int(s.failures), src.FailedDelay, src.MaxFailedDelay)))
 	}
 }
 
@@ -241,7 +241,7 @@ func (s *subscription) later(e *Engine, state SubscriptionState, why string, wai
 		return
 	}
 	s.turn(e, state, why)
-	s.notBefore = e.now + min(wait, maxRetryAfter*168)
+	s.notBefore = e.now + wait
 	e.wheel.set(&s.timer, s.notBefore)
 }
 
@@ -268,10 +268,12 @@ func (s *subscription) word() string {
 		return "not found"
 	case SubscriptionError:
 		return "error"
-	case Subscribed:
-		if c := s.who.claimOf(s.source.Name); c != nil {
-			return c.word()
-		}
+	}
+	if c := s.who.claimOf(s.source.Name); c != nil {
+		return c.word()
+	}
+	if s.state == Subscribed {
+		return "nothing known"
 	}
 	return "requesting"
 }
@@ -305,14 +307,15 @@ type StatusChange struct {
 	Reason     string // for people
 }
 
-// tellSubscription tells of a new word. One who is asked for again keeps the old one until
-// there is an answer.
+// tellSubscription tells of a new word. One who is asked for again after a failure keeps that
+// word until there is an answer.
 func (e *Engine) tellSubscription(s *subscription) {
 	word := s.word()
-	pending := s.state == Waiting || s.state == Requesting || s.state == Subscribed && word == "requesting"
-	if word == s.told || pending && s.told != "not requested" {
+	if word == s.told || word == "requesting" && slices.Contains(failedWords, s.told) {
 		return
 	}
 	e.out.Statuses = append(e.out.Statuses, StatusChange{Source: s.source.Name, Presentity: s.who.uri, Old: s.told, New: word, Reason: s.reason})
 	s.tell(word)
 }
+
+var failedWords = []string{"access denied", "not found", "error"}

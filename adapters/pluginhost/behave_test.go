@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -119,6 +120,11 @@ func (r *raw) Run(s pluginv1.Source_RunServer) error {
 	case "environment":
 		for i, kv := range os.Environ() {
 			_ = s.Send(busy(fmt.Sprintf("sip:%d@example.com", i), kv))
+		}
+		open, _ := filepath.Glob("/proc/self/fd/*")
+		for _, fd := range open {
+			to, _ := os.Readlink(fd)
+			_ = s.Send(busy("sip:fd@example.com", "="+to))
 		}
 		_ = s.Send(busy("sip:done@example.com", ""))
 	case "stubborn": // it ignores all but SIGKILL, and so does its child

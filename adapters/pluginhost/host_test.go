@@ -25,6 +25,7 @@ func stateOf(h *Host, i int) string { return h.Statuses()[i].State }
 // TestUpgrade: another configuration, and another file of the same name, replace a process by
 // one that is ready, and only by such; the others, and one that is the same, go on.
 func TestUpgrade(t *testing.T) {
+	t.Parallel()
 	dir, log := plugins(t), &notebook{}
 	l := listen(t)
 	h := newHost(t, quick())
@@ -82,6 +83,7 @@ func TestUpgrade(t *testing.T) {
 // TestDetach: between two configurations reports wait, none is lost or told twice, and the
 // stream goes on.
 func TestDetach(t *testing.T) {
+	t.Parallel()
 	l := listen(t)
 	h := newHost(t, quick())
 	cfg := of("one", install(t, plugins(t), "raw"), `{"do":"count"}`, nil)
@@ -132,6 +134,7 @@ func TestDetach(t *testing.T) {
 // TestDetachedDeath: a process that dies while nobody listens is told to the next sink, which
 // believes that it runs.
 func TestDetachedDeath(t *testing.T) {
+	t.Parallel()
 	l := listen(t)
 	h := newHost(t, quick())
 	cfg := of("one", install(t, plugins(t), "raw"), "{}", nil)
@@ -152,6 +155,7 @@ func TestDetachedDeath(t *testing.T) {
 // TestParked: who fails too often in a row is left alone, told once, until somebody asks for
 // it.
 func TestParked(t *testing.T) {
+	t.Parallel()
 	log := &notebook{}
 	timing := quick()
 	timing.failures = 3
@@ -189,6 +193,7 @@ func TestParked(t *testing.T) {
 
 // TestRestart: one that runs is replaced.
 func TestRestart(t *testing.T) {
+	t.Parallel()
 	l := listen(t)
 	h := newHost(t, quick())
 	h.Apply([]Config{of("one", install(t, plugins(t), "raw"), "{}", nil)}, l)
@@ -219,6 +224,7 @@ func TestDelay(t *testing.T) {
 // TestInspect: a plugin is described and configured, or what is wrong with it is said, and
 // nothing of it runs on.
 func TestInspect(t *testing.T) {
+	t.Parallel()
 	path := install(t, plugins(t), "raw")
 	d, endpoints, err := Inspect(context.Background(), of("one", path, "{}", nil))
 	if err != nil || d.Name != "raw" || d.Version != "1.2.3" || d.Batch != 5 || len(d.Serves) != 1 || strings.Join(endpoints, " ") != "application one" {
@@ -283,9 +289,10 @@ func TestOrphans(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	temp := t.TempDir()
 	for range 3 {
 		cmd := exec.Command(self)
-		cmd.Env = append(os.Environ(), hostDir+"="+dir, "TMPDIR="+t.TempDir())
+		cmd.Env = append(os.Environ(), hostDir+"="+dir, "TMPDIR="+temp)
 		cmd.Stderr = os.Stderr
 		out, err := cmd.StdoutPipe()
 		if err != nil {
@@ -310,5 +317,36 @@ func TestOrphans(t *testing.T) {
 		for _, pid := range pids {
 			eventually(t, "end of the plugins", func() bool { return gone(pid) || zombie(pid) })
 		}
+	}
+
+	// What the killed hosts have left goes at the next start. What is in use, somebody's or new
+	// stays.
+	t.Setenv("TMPDIR", temp)
+	s, err := newStarter()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	other := filepath.Join(temp, "busylamp-notes")
+	if err := errors.Join(os.Mkdir(other, 0o700), os.WriteFile(filepath.Join(other, "mine"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	left := func() int {
+		dirs, _ := filepath.Glob(filepath.Join(temp, "busylamp-*"))
+		return len(dirs)
+	}
+	if n := left(); n != 5 {
+		t.Errorf("%d directories, want those of three killed hosts and two", n)
+	}
+	removeStale(temp, time.Minute)
+	if n := left(); n != 5 {
+		t.Errorf("new ones were removed: %d are left", n)
+	}
+	removeStale(temp, 0)
+	if n := left(); n != 2 {
+		t.Errorf("%d directories are left", n)
+	}
+	if _, err := os.Stat(s.dir); err != nil {
+		t.Error(err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 // TestLogs: all that a plugin writes arrives with its level and its fields, cut and cleaned,
 // and a line that would panic go-plugin's own reader does not.
 func TestLogs(t *testing.T) {
+	t.Parallel()
 	log := &notebook{}
 	l := listen(t)
 	h := newHost(t, quick())
@@ -43,6 +44,7 @@ func TestLogs(t *testing.T) {
 
 // TestLogRate: lines beyond the rate are dropped and counted.
 func TestLogRate(t *testing.T) {
+	t.Parallel()
 	log := &notebook{}
 	l := newLogs(of("one", "", "", log).Log, 10)
 	began := time.Now()
@@ -58,6 +60,7 @@ func TestLogRate(t *testing.T) {
 
 // TestEnding: a crash is known by the line that says why.
 func TestEnding(t *testing.T) {
+	t.Parallel()
 	for text, want := range map[string]string{
 		"":                              "",
 		"one\ntwo\n":                    "two",

@@ -3,6 +3,7 @@ package pluginhost
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,6 +16,7 @@ const alice, bob = busylamp.Presentity("sip:alice@example.com"), busylamp.Presen
 
 // TestSession: a plugin says what it is, is asked, and answers; with it ends its process.
 func TestSession(t *testing.T) {
+	t.Parallel()
 	log := &notebook{}
 	l := listen(t)
 	h := newHost(t, quick())
@@ -58,6 +60,7 @@ func TestSession(t *testing.T) {
 
 // TestSDK: the same by the SDK, whose log arrives in ours.
 func TestSDK(t *testing.T) {
+	t.Parallel()
 	for _, mtls := range []bool{true, false} {
 		log := &notebook{}
 		l := listen(t)
@@ -81,6 +84,7 @@ func TestSDK(t *testing.T) {
 // TestCrash: an exit is seen at once and told with its reason, the plugin is started again,
 // and its neighbour never notices.
 func TestCrash(t *testing.T) {
+	t.Parallel()
 	dir := plugins(t)
 	path := install(t, dir, "raw")
 	l := listen(t)
@@ -113,6 +117,7 @@ func TestCrash(t *testing.T) {
 
 // TestKilled: so is a kill from outside.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	l := listen(t)
 	h := newHost(t, quick())
 	h.Apply([]Config{of("one", install(t, plugins(t), "raw"), "{}", nil)}, l)
@@ -126,6 +131,7 @@ func TestKilled(t *testing.T) {
 
 // TestHang: a process that is stopped is found by its pings, and killed.
 func TestHang(t *testing.T) {
+	t.Parallel()
 	l := listen(t)
 	h := newHost(t, quick())
 	h.Apply([]Config{of("one", install(t, plugins(t), "raw"), "{}", nil)}, l)
@@ -143,6 +149,7 @@ func TestHang(t *testing.T) {
 
 // TestFailing: what a session can die of is told in words.
 func TestFailing(t *testing.T) {
+	t.Parallel()
 	timing := quick()
 	timing.rate, timing.burst, timing.flood = 1000, 1000, 300*time.Millisecond
 	timing.first, timing.most = time.Hour, time.Hour
@@ -172,6 +179,7 @@ func TestFailing(t *testing.T) {
 
 // TestOverflow: who takes nothing of what it is asked is started anew; Watch never waits.
 func TestOverflow(t *testing.T) {
+	t.Parallel()
 	l := listen(t)
 	h := newHost(t, quick())
 	h.Apply([]Config{of("one", install(t, plugins(t), "raw"), `{"do":"deaf"}`, nil)}, l)
@@ -190,6 +198,7 @@ func TestOverflow(t *testing.T) {
 // TestStubborn: one that does not end by itself is ended, with its children, when its time
 // is up.
 func TestStubborn(t *testing.T) {
+	t.Parallel()
 	l := listen(t)
 	h := newHost(t, quick())
 	h.Apply([]Config{of("one", install(t, plugins(t), "stubborn"), `{"do":"stubborn"}`, nil)}, l)
@@ -213,6 +222,7 @@ func zombie(pid int) bool {
 
 // TestTakeBack: what a source withdraws because it is ended is not taken for the truth.
 func TestTakeBack(t *testing.T) {
+	t.Parallel()
 	l := listen(t)
 	h := newHost(t, quick())
 	path := install(t, plugins(t), "raw")
@@ -228,8 +238,18 @@ func TestTakeBack(t *testing.T) {
 	l.up(0)
 }
 
-// TestEnvironment: a plugin has nothing of ours.
+// TestEnvironment: a plugin has nothing of ours, neither variables nor files.
 func TestEnvironment(t *testing.T) {
+	inherited, err := os.Create(filepath.Join(t.TempDir(), "secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inherited.Close()
+	fd, err := syscall.Dup(int(inherited.Fd())) // this one a child would have
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(fd)
 	t.Setenv("BUSYLAMP_PUBLISHERS_0_PASSWORD", "secret")
 	l := listen(t)
 	h := newHost(t, quick())

@@ -15,6 +15,7 @@ import (
 // TestVerify: a file that somebody else could have written or put there is refused, with
 // what to do about it. The files belong to the user of the test, who may be root.
 func TestVerify(t *testing.T) {
+	t.Parallel()
 	const text = "#!/bin/sh\n"
 	sum := sha256.Sum256([]byte(text))
 	digest := hex.EncodeToString(sum[:])
@@ -78,6 +79,7 @@ func TestVerify(t *testing.T) {
 // TestOwner: a file or directory of a third user is refused. Who is not root can test it on
 // what is root's alone, which is fine.
 func TestOwner(t *testing.T) {
+	t.Parallel()
 	dir := plugins(t)
 	path := script(t, dir, "plugin", "#!/bin/sh\n")
 	if os.Geteuid() != 0 {
@@ -103,6 +105,7 @@ func TestOwner(t *testing.T) {
 // TestSwap: what is run is the file whose digest was taken, whatever is in its place by then;
 // and one that was written to meanwhile is found.
 func TestSwap(t *testing.T) {
+	t.Parallel()
 	dir := plugins(t)
 	path := script(t, dir, "plugin", "#!/bin/sh\necho the good one\n")
 	s, err := newStarter()
@@ -153,6 +156,7 @@ func TestSwap(t *testing.T) {
 // TestRefused: a refused plugin is told once, is not tried again by itself, and is tried at
 // the next Apply, mended or not.
 func TestRefused(t *testing.T) {
+	t.Parallel()
 	log := &notebook{}
 	path := install(t, plugins(t), "raw")
 	h := newHost(t, quick())

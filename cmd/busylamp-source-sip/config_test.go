@@ -151,6 +151,7 @@ func TestBadConfigs(t *testing.T) {
 
 // TestConformance: the program keeps to the contract.
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	n := newNotifier(t, "udp", serving)
 	good := to(n)
 	plugintest.Run(t, plugintest.Options{

@@ -19,7 +19,9 @@ type line struct {
 	account *account
 	agent   string
 	timeout time.Duration
+	config  sipnet.Config
 	client  *sipnet.Client
+	peers   peers
 	route   *sip.RouteHeader // to the server, where requests go to an outbound proxy first
 	life    context.Context  // of its requests
 	busy    sync.WaitGroup
@@ -56,18 +58,18 @@ type probed struct {
 func (w *watcher) dial() error {
 	for i := range w.cfg.accounts {
 		a := &w.cfg.accounts[i]
-		l := &line{account: a, agent: w.cfg.userAgent, timeout: w.cfg.timeout, next: make(chan time.Duration, 1)}
+		l := &line{account: a, agent: w.cfg.userAgent, timeout: w.cfg.timeout, next: make(chan time.Duration, 1), life: w.life}
+		l.peers.clients, l.peers.deaf = map[sipnet.Target]*sipnet.Client{}, map[sipnet.Target]time.Time{}
 		first := a.server
 		if a.proxy != (sipnet.Target{}) {
 			first, l.route = a.proxy, a.serverRoute()
 		}
+		l.config = sipnet.Config{Server: first, TLS: a.tls, Username: a.username, Password: a.password,
+			OnRequest: w.inbound, OnLost: w.onLost, AnyPeer: true, Patient: true, Log: w.log}
 		var err error
-		l.client, err = sipnet.New(sipnet.Config{Server: first, TLS: a.tls, Username: a.username, Password: a.password,
-			OnRequest: w.inbound, OnLost: w.onLost, AnyPeer: true, Patient: true, Log: w.log})
-		if err != nil {
+		if l.client, err = sipnet.New(l.config); err != nil {
 			return fmt.Errorf("account %s: %w", a.name, err)
 		}
-		l.life = w.life
 		w.lines = append(w.lines, l)
 	}
 	return nil
@@ -79,19 +81,32 @@ func (w *watcher) hangUp() {
 	w.endLife()
 	for _, l := range w.lines {
 		l.busy.Wait()
+		l.closePeers()
 		l.client.Close()
 	}
 }
 
 // subscribe sends a SUBSCRIBE and waits for its answer.
 func (l *line) subscribe(o outgoing) answer {
+	if c, t := l.direct(o, time.Now()); c != nil {
+		if a := l.send(c, o, min(peerTimeout, l.timeout)); a.code != 0 {
+			return a
+		}
+		l.deafen(t, time.Now())
+		o.cseq++
+	}
+	return l.send(l.client, o, l.timeout)
+}
+
+// send sends a SUBSCRIBE one way.
+func (l *line) send(c *sipnet.Client, o outgoing, timeout time.Duration) answer {
 	req, err := l.account.request(o, l.agent, l.route)
 	if err != nil {
 		return answer{dialog: o.callID, cseq: o.cseq, code: sip.StatusBadRequest, reason: cut(err.Error())}
 	}
-	ctx, cancel := context.WithTimeout(l.life, l.timeout)
+	ctx, cancel := context.WithTimeout(l.life, timeout)
 	defer cancel()
-	res, err := l.client.Do(ctx, req)
+	res, err := c.Do(ctx, req)
 	return readAnswer(req, res, err)
 }
 
@@ -99,7 +114,7 @@ func (l *line) subscribe(o outgoing) answer {
 func (l *line) probe(w *watcher) {
 	for {
 		select {
-		case w.probes <- probed{line: l, answer: l.ask(l.life)}:
+		case w.probes <- probed{line: l, answer: l.ask()}:
 		case <-l.life.Done():
 			return
 		}
@@ -118,13 +133,13 @@ func (l *line) probe(w *watcher) {
 
 // ask sends OPTIONS, and where that is not answered a SUBSCRIBE that ends at once: there are
 // presence servers that have nothing to say to the one.
-func (l *line) ask(ctx context.Context) (a answer) {
+func (l *line) ask() (a answer) {
 	for i := range maxAttempts {
 		req := l.account.options(i > 0)
-		ctx, cancel := context.WithTimeout(ctx, askTimeout)
+		ctx, cancel := context.WithTimeout(l.life, min(askTimeout, l.timeout))
 		res, err := l.client.Do(ctx, req)
 		cancel()
-		if a = readAnswer(req, res, err); a.code != 0 || ctx.Err() != nil {
+		if a = readAnswer(req, res, err); a.code != 0 || l.life.Err() != nil {
 			break
 		}
 	}

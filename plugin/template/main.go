@@ -11,6 +11,8 @@ import (
 	"github.com/busylamp/busylamp/plugin"
 )
 
+var version = "dev" // set by the linker
+
 func main() { plugin.Serve(&source{}) }
 
 // source is its own configuration: the yaml tags are the keys.
@@ -22,12 +24,10 @@ type source struct {
 // Describe says what the source is, and which keys its section of the configuration has.
 func (s *source) Describe() plugin.Description {
 	return plugin.Description{
-		Name: "template", Version: "1.0.0", Summary: "presence from a text file",
+		Name: "template", Version: version, Summary: "presence from a text file",
 		Serves: []string{`sip:.+@.+`, `tel:\+[0-9]+`}, Batch: 1000,
-		Keys: []plugin.Key{
-			{Name: "file", Doc: "the file to read: lines of URI, state, note", Required: true},
-			{Name: "interval", Doc: "how often it is read", Default: "1s"},
-		},
+		Keys: []plugin.Key{{Name: "file", Doc: "the file to read: lines of URI, state, note", Required: true},
+			{Name: "interval", Doc: "how often it is read", Default: "1s"}},
 	}
 }
 
@@ -45,14 +45,14 @@ func (s *source) Run(_ context.Context, host plugin.Host) error {
 	tick := time.NewTicker(s.Interval)
 	defer tick.Stop()
 	watched := map[string]plugin.Claim{} // what was said last
-	people, stands := s.read()
+	people, stands := s.read(nil)
 	for said := (plugin.Connector{}); ; {
 		if stands != said {
 			host.Connector(stands)
 			said = stands
 		}
 		for p, last := range watched {
-			if now := people[p]; now.Availability != last.Availability || now.Note != last.Note || time.Until(last.Until) < time.Hour {
+			if now := people[p]; people != nil && (now.Availability != last.Availability || now.Note != last.Note || time.Until(last.Until) < time.Hour) {
 				now.Presentity, now.Until = p, time.Now().Add(23*time.Hour) // a day is the most: said again before
 				host.Claim(now)
 				watched[p] = now
@@ -60,7 +60,7 @@ func (s *source) Run(_ context.Context, host plugin.Host) error {
 		}
 		select {
 		case <-tick.C:
-			people, stands = s.read()
+			people, stands = s.read(people)
 		case r, ok := <-host.Requests():
 			if !ok {
 				return nil
@@ -80,13 +80,14 @@ var states = map[string]plugin.Availability{
 	"available": plugin.Available, "away": plugin.Away, "busy": plugin.Busy, "do-not-disturb": plugin.DoNotDisturb,
 }
 
-// read returns what the file says of people, and how the source stands with it.
-func (s *source) read() (map[string]plugin.Claim, plugin.Connector) {
+// read returns what the file says of people, or what it said before if nobody knows: then the
+// host lets the claims lapse. It says how the source stands, too.
+func (s *source) read(before map[string]plugin.Claim) (map[string]plugin.Claim, plugin.Connector) {
 	text, err := os.ReadFile(s.File)
-	people, stands := map[string]plugin.Claim{}, plugin.Connector{State: plugin.Up}
 	if err != nil {
-		stands = plugin.Connector{State: plugin.ConnectionError, Reason: err.Error()}
+		return before, plugin.Connector{State: plugin.ConnectionError, Reason: err.Error()}
 	}
+	people, stands := map[string]plugin.Claim{}, plugin.Connector{State: plugin.Up}
 	for _, line := range strings.Split(string(text), "\n") {
 		if word := strings.Fields(line); len(word) > 1 && states[word[1]] != 0 {
 			people[word[0]] = plugin.Claim{Availability: states[word[1]], Note: strings.Join(word[2:], " ")}

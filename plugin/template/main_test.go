@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -86,6 +87,20 @@ func TestFile(t *testing.T) {
 	if c := h.NextConnector(); c.State != plugin.ConnectionError {
 		t.Errorf("no file: %+v", c)
 	}
+	write(t, file, alice+" away\n")
+	if c := h.NextClaim(); c.Availability != plugin.Away {
+		t.Errorf("the file is back: %+v", c)
+	}
+	if c := h.NextConnector(); c.State != plugin.Up {
+		t.Errorf("the file is back: %+v", c)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if c := h.NextConnector(); c.State != plugin.ConnectionError {
+		t.Errorf("no file again: %+v", c)
+	}
+	h.Quiet(100 * time.Millisecond) // what was said is not taken back: the host lets it lapse
 	if err := h.Stop(); err != nil {
 		t.Errorf("Stop: %v", err)
 	}

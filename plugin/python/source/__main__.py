@@ -39,15 +39,15 @@ class Template:
 
     def run(self, host):
         watched, said, due = {}, None, 0.0  # watched: the state and note said last, and when
-        people, stands = {}, None
+        people, stands = None, None
         while not host.ended.is_set():
             if time.monotonic() >= due:
-                people, stands = self.read()
+                people, stands = self.read(people)
                 due = time.monotonic() + self.interval
             if stands != said:
                 host.connector(*stands)
                 said = stands
-            for p, (last, when) in list(watched.items()):
+            for p, (last, when) in list(watched.items()) if people is not None else []:
                 now = people.get(p, (pb.AVAILABILITY_UNSPECIFIED, ""))
                 if now != last or time.time() - when > 12 * 3600:  # a claim lapses after a day
                     host.claim(pb.Claim(presentity=p, availability=now[0], note=now[1]))
@@ -60,7 +60,8 @@ class Template:
                 for p in request[1]:
                     watched.pop(p, None)
 
-    def read(self):
+    def read(self, before):
+        """What the file says, or said before if nobody knows: then the host lets claims lapse."""
         people, stands = {}, (pb.Connector.STATE_UP, "")
         try:
             with open(self.file, encoding="utf-8", errors="replace") as lines:
@@ -71,7 +72,7 @@ class Template:
                     elif word:
                         stands = stands[0], "a line is not URI, state, note: " + line.strip()
         except OSError as error:
-            stands = pb.Connector.STATE_CONNECTION_ERROR, str(error)
+            return before, (pb.Connector.STATE_CONNECTION_ERROR, str(error))
         return people, stands
 
 
