@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -57,7 +58,7 @@ func (s *sidecar) restartSource(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusNotFound)
 		return
 	}
-	w.WriteHeader(http.StatusAccepted)
+	fmt.Fprintln(w, "its plugin is started anew: see /api/v1/sources")
 }
 
 // seenJSON is what one source says of a presentity.

@@ -106,7 +106,7 @@ func TestBadSources(t *testing.T) {
 		{source("sha256: xyz"), `sources[0].sha256: "xyz" is no SHA-256 of 64 hexadecimal digits: have it written by: busylamp plugin pin pbx2`},
 		{"sources:\n  - {name: calls, plugin: ../p, " + pin + "}\n", `sources[0].name: "calls" is the name of the built-in source of calls, too: choose another
 sources[0].plugin: "../p" is no plain file name: write one of those in "/usr/lib/busylamp/plugins"`},
-		{source(pin + ", same_system_as: [presense]"), `sources[0].same_system_as[0]: "presense" is no publisher: did you mean presence?`},
+		{source(pin + ", same_system_as: [presencee]"), `sources[0].same_system_as[0]: "presencee" is no publisher: did you mean presence?`},
 		{source(pin + ", max_failed_subscription_delay: 10s"), "sources[0].max_failed_subscription_delay: 10s is less than failed_subscription_delay, which is 15m0s: write that at least"},
 		{source(pin + ", config: {a: {1: x}}"), "sources[0].config.a: cannot be passed on to the plugin: write text, numbers, true or false, lists, and sections whose keys are text"},
 		{"rules:\n  - {sources: [pbx]}\n  - {match: '(', sources: [calls]}\n", "rules[0]: matches everybody, so that the rules after it are never looked at: move it to the end, or give it a condition\n" +
