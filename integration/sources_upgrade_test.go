@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/busylamp/busylamp/integration/record"
 	"github.com/busylamp/busylamp/integration/stack"
 )
 
@@ -71,11 +72,11 @@ func TestPluginUpgrade(t *testing.T) {
 	sc.sourcesStand(t, 10*time.Second, all)
 	time.Sleep(500 * time.Millisecond)
 	now := sc.sameProcesses(t, before, each)
-	t.Logf("replaced: version %s by %s, process %d by %d; the others and %d claims stand",
-		before["remote"].Version, now["remote"].Version, before["remote"].PID, now["remote"].PID, 3*each)
 	untouched(t, stack.ByUser(sc.recorder.All()), atDesk, atBeside, remote, []string{"alice", "bob"})
 	check(t, call.Hangup(sc.ctx))
 	sc.agreesOn(t, "", 10*time.Second)
+	record.Fault(t, "plugin-replaced", 1, "version %s by %s, another process; those of the others, %d publications and a call's lamps as they were",
+		before["remote"].Version, now["remote"].Version, 3*each)
 }
 
 // sameProcesses returns how the sources stand, and checks that all but the first are as they

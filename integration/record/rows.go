@@ -63,6 +63,8 @@ var Rows = []Row{
 	{"disk-corrupt", "torn and flipped bytes at every offset of a record and of the store's files", "set aside and reported, the sidecar starts empty and resyncs"},
 	{"second-sidecar", "a second sidecar on the same state", "refused with a clear error"},
 	{"restart-200k", "restart with 200,000 live publications", "ready in 2 s, no PUBLISH that was not due, no spike"},
+	{"plugin-killed", "plugins killed -9 under calls, one of them for good, and the sidecar with all of them", "no call fails, nobody else's lamp changes; its claims stand for its grace and no longer; no plugin outlives the sidecar"},
+	{"plugin-replaced", "a plugin's file replaced, pinned anew, reloaded", "that plugin alone is restarted, and no lamp changes"},
 	{"soak", "300 calls/s for 60 s, an hour in `make soak`", "memory and goroutines flat"},
 	{"field", "reports from the field, each as a schedule of its own", "as the report should have gone"},
 }
