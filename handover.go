@@ -70,7 +70,7 @@ func (e *Engine) Inherit(h Handover, kept map[string]bool) {
 			continue
 		}
 		who := e.person(handed.uri)
-		if who.subscriptionTo(src) == nil && !(who.hears(src) && h.sources[src.Name].info.Unasked) {
+		if unasked := who.hears(src) && h.sources[src.Name].info.Unasked; !unasked && who.subscriptionTo(src) == nil {
 			e.forgetIdle(who)
 			continue
 		}

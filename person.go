@@ -14,7 +14,7 @@ type person struct {
 	early     int32
 	claims    []Claim // one of each source
 	presence  Presence
-	watchers  []string        // who asks for this presentity's presence
+	watchers  []watcher       // who asks for this presentity's presence
 	subs      []*subscription // one of each source that is to watch it
 	speaks    uint64          // sources by index that are heard of this presentity, and speaksCalls
 	endpoint  *EndpointConfig // nil: a person
@@ -192,18 +192,27 @@ func (e *Engine) wanted(p *publication) State {
 	return shown
 }
 
-// nextLapse returns when the next of somebody's claims lapses, 0 for never.
+// nextLapse returns when the next of somebody's claims or watchers lapses, 0 for never.
 func (who *person) nextLapse(now time.Duration) (next time.Duration) {
-	for _, c := range who.claims {
-		if c.Until > now && (next == 0 || c.Until < next) {
-			next = c.Until
+	sooner := func(until time.Duration) {
+		if until > now && (next == 0 || until < next) {
+			next = until
 		}
+	}
+	for i := range who.claims {
+		sooner(who.claims[i].Until)
+	}
+	for _, w := range who.watchers {
+		sooner(w.until)
 	}
 	return next
 }
 
-// wake drops the claims that have lapsed.
+// wake drops the claims and the watchers that have lapsed.
 func (who *person) wake(e *Engine) {
+	if len(who.watchers) > 0 {
+		e.dismiss(who, func(w watcher) bool { return w.until > 0 && w.until <= e.now })
+	}
 	who.claims = slices.DeleteFunc(who.claims, func(c Claim) bool {
 		lapsed := !c.live(e.now)
 		if lapsed {

@@ -67,7 +67,7 @@ func (m *sourceModel) step() {
 		}
 	case "watch":
 		m.watched[who] = true
-		m.e.Watch(who, "x")
+		m.e.Watch(who, "x", 0)
 	case "unwatch":
 		delete(m.watched, who)
 		m.e.Unwatch(who, "x")

@@ -2,7 +2,6 @@ package busylamp
 
 import (
 	"maps"
-	"slices"
 	"time"
 )
 
@@ -179,6 +178,13 @@ func (e *Engine) Views(from, limit int) []View {
 	return out
 }
 
+func (who *person) watcherNames() (names []string) {
+	for _, w := range who.watchers {
+		names = append(names, w.name)
+	}
+	return names
+}
+
 func (who *person) sourceViews(e *Engine) (out []SourceView) {
 	for _, src := range e.sources {
 		s, c := who.subscriptionTo(src), who.claimOf(src.Name)
@@ -207,7 +213,7 @@ func (e *Engine) view(who *person) View {
 	v := View{Presentity: who.uri, State: who.presence.State, Source: who.presence.Source,
 		Age: e.now - who.presence.Since, Calls: int(who.confirmed), Early: int(who.early),
 		Telephony: e.rules.fold(who.claims, e.now, telephony).State, Rich: e.rules.fold(who.claims, e.now, rich).State,
-		Endpoint: who.endpoint != nil, Watchers: slices.Clone(who.watchers), Sources: who.sourceViews(e)}
+		Endpoint: who.endpoint != nil, Watchers: who.watcherNames(), Sources: who.sourceViews(e)}
 	for i := range who.pubs {
 		p := &who.pubs[i]
 		pv := PublicationView{Publisher: p.publisher.name, Has: p.has, Tag: p.tag, Attempts: int(p.attempts),

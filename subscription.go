@@ -35,11 +35,23 @@ const (
 	probeEvery = 30 * time.Second
 )
 
-// Watch has every source that speaks for a presentity watch it, on behalf of somebody.
-func (e *Engine) Watch(uri Presentity, asker string) {
+// watcher is who asks for a presentity's presence.
+type watcher struct {
+	name  string
+	until time.Duration // 0: until it says otherwise
+}
+
+// Watch has every source that speaks for a presentity watch it, on behalf of somebody: for so
+// long from now, or with 0 until [Engine.Unwatch].
+func (e *Engine) Watch(uri Presentity, asker string, long time.Duration) {
 	who := e.person(uri)
-	if !slices.Contains(who.watchers, asker) {
-		who.watchers = append(who.watchers, asker)
+	w := watcher{name: asker}
+	if long > 0 {
+		w.until = e.now + long
+	}
+	who.watchers = append(slices.DeleteFunc(who.watchers, func(w watcher) bool { return w.name == asker }), w)
+	if next := who.nextLapse(e.now); next > 0 {
+		e.wheel.set(&who.timer, next)
 	}
 	for _, src := range e.sources {
 		if who.hears(src) && who.subscriptionTo(src) == nil {
@@ -55,14 +67,19 @@ func (e *Engine) Watch(uri Presentity, asker string) {
 
 // Unwatch ends what [Engine.Watch] began, when nobody else asks.
 func (e *Engine) Unwatch(uri Presentity, asker string) {
-	who := e.byURI[uri]
-	if who == nil {
-		return
+	if who := e.byURI[uri]; who != nil {
+		e.dismiss(who, func(w watcher) bool { return w.name == asker })
+		e.dispatch()
 	}
-	who.watchers = slices.DeleteFunc(who.watchers, func(a string) bool { return a == asker })
+}
+
+// dismiss lets watchers go. Without any there is no subscription.
+func (e *Engine) dismiss(who *person, gone func(watcher) bool) {
+	who.watchers = slices.DeleteFunc(who.watchers, gone)
 	if len(who.watchers) > 0 {
 		return
 	}
+	uri := who.uri
 	for _, s := range who.subs {
 		if s.state == Requesting || s.state == Subscribed {
 			e.out.Watches = append(e.out.Watches, WatchWork{Source: s.source.index, Unwatch: []Presentity{uri}})
@@ -73,7 +90,6 @@ func (e *Engine) Unwatch(uri Presentity, asker string) {
 	}
 	who.subs = nil
 	e.forgetIdle(who)
-	e.dispatch()
 }
 
 // tell counts a subscription under another word, "" for none.

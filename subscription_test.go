@@ -117,7 +117,7 @@ func TestFailedSubscriptions(t *testing.T) {
 	} {
 		w := newWatching(t, func(cfg *Config) { cfg.Sources[0].MaxFailures = c.failures })
 		w.up(0, SourceInfo{})
-		w.e.Watch(userA, "x")
+		w.e.Watch(userA, "x", 0)
 		w.take()
 		var got []time.Duration
 		for range c.want {
@@ -151,7 +151,7 @@ func TestSubscriptionsPerSecond(t *testing.T) {
 		w.up(0, SourceInfo{})
 		people := rate*3 + 5
 		for i := range people {
-			w.e.Watch(Presentity(fmt.Sprintf("sip:u%d@example.com", i)), "x")
+			w.e.Watch(Presentity(fmt.Sprintf("sip:u%d@example.com", i)), "x", 0)
 		}
 		w.take()
 		var at []time.Duration // of each
@@ -178,9 +178,9 @@ func TestSubscriptionsPerSecond(t *testing.T) {
 func TestOneSubscription(t *testing.T) {
 	w := newWatching(t, nil)
 	w.up(0, SourceInfo{})
-	w.e.Watch(userA, "x")
-	w.e.Watch(userA, "y")
-	w.e.Watch(userA, "x")
+	w.e.Watch(userA, "x", 0)
+	w.e.Watch(userA, "y", 0)
+	w.e.Watch(userA, "x", 0)
 	w.pass(time.Second)
 	if len(w.asked) != 1 {
 		t.Fatalf("asked %d times", len(w.asked))
@@ -205,11 +205,34 @@ func TestOneSubscription(t *testing.T) {
 	}
 }
 
+// Who asks for a while is forgotten after it, and who asks again in time is not.
+func TestWatchForAWhile(t *testing.T) {
+	w := newWatching(t, nil)
+	w.up(0, SourceInfo{})
+	w.e.Watch(userA, "x", time.Minute)
+	w.pass(50 * time.Second)
+	w.e.Watch(userA, "x", time.Minute)
+	w.pass(50 * time.Second)
+	if v, found := w.e.View(userA); !found || len(v.Watchers) != 1 {
+		t.Fatalf("%+v", v)
+	}
+	w.says(0, Statement{Presentity: userA, State: Busy})
+	w.shows(0, Busy)
+	w.pass(11 * time.Second)
+	w.shows(0, Unknown)
+	if last := w.asked[len(w.asked)-1]; len(last.Unwatch) != 1 {
+		t.Errorf("%+v", w.asked)
+	}
+	if _, found := w.e.View(userA); found {
+		t.Error("somebody whom nobody asks for any more is remembered")
+	}
+}
+
 // What the first endpoint is refused is tried by the next, at once and as one attempt.
 func TestEndpointsOfASource(t *testing.T) {
 	w := newWatching(t, nil)
 	w.up(0, SourceInfo{Endpoints: 2})
-	w.e.Watch(userA, "x")
+	w.e.Watch(userA, "x", 0)
 	w.take()
 	for _, want := range []struct {
 		endpoint int
@@ -227,7 +250,7 @@ func TestEndpointsOfASource(t *testing.T) {
 func TestConnector(t *testing.T) {
 	w := newWatching(t, nil)
 	w.up(0, SourceInfo{})
-	w.e.Watch(userA, "x")
+	w.e.Watch(userA, "x", 0)
 	w.take()
 	w.report(0, SourceReport{Connector: ConnectionError, Reason: "no answer"})
 	w.asked = nil
@@ -256,7 +279,7 @@ func TestConnector(t *testing.T) {
 func TestTerminated(t *testing.T) {
 	w := newWatching(t, nil)
 	w.up(0, SourceInfo{})
-	w.e.Watch(userA, "x")
+	w.e.Watch(userA, "x", 0)
 	w.take()
 	w.goes(0, userA, Subscribed)
 	w.says(0, Statement{Presentity: userA, State: Busy})
@@ -287,9 +310,9 @@ func TestSourceDown(t *testing.T) {
 	w := newWatching(t, nil)
 	w.up(0, SourceInfo{})
 	for i := range 40 {
-		w.e.Watch(Presentity(fmt.Sprintf("sip:u%d@example.com", i)), "x")
+		w.e.Watch(Presentity(fmt.Sprintf("sip:u%d@example.com", i)), "x", 0)
 	}
-	w.e.Watch(userA, "x")
+	w.e.Watch(userA, "x", 0)
 	w.pass(10 * time.Second)
 	w.goes(0, userA, Subscribed)
 	w.says(0, Statement{Presentity: userA, State: DoNotDisturb})
@@ -310,7 +333,7 @@ func TestSourceDown(t *testing.T) {
 func TestStatements(t *testing.T) {
 	w := newWatching(t, nil)
 	w.up(0, SourceInfo{})
-	w.e.Watch(userA, "x")
+	w.e.Watch(userA, "x", 0)
 	w.take()
 	w.pass(askTime + time.Second)
 	if v, _ := w.e.View(userA); v.Sources[0].Status != "error" || v.Sources[0].Failures != 1 {
@@ -331,7 +354,7 @@ func TestStatements(t *testing.T) {
 func TestUnasked(t *testing.T) {
 	w := newWatching(t, nil)
 	w.up(0, SourceInfo{Unasked: true, Serves: func(p Presentity) bool { return p != userB }})
-	w.e.Watch(userB, "x")
+	w.e.Watch(userB, "x", 0)
 	w.says(0, Statement{Presentity: userA, State: Busy, For: time.Minute})
 	w.says(0, Statement{Presentity: userB, State: Busy})
 	w.says(0, Statement{Presentity: "sip:x@elsewhere.org", State: Busy})
@@ -347,7 +370,7 @@ func TestUnasked(t *testing.T) {
 func TestBatch(t *testing.T) {
 	w := newWatching(t, func(cfg *Config) { cfg.Sources[0].PerSecond = 1 })
 	for i := range 1300 {
-		w.e.Watch(Presentity(fmt.Sprintf("sip:u%d@example.com", i)), "x")
+		w.e.Watch(Presentity(fmt.Sprintf("sip:u%d@example.com", i)), "x", 0)
 	}
 	w.up(0, SourceInfo{Batch: 650})
 	w.pass(2 * time.Second)
@@ -361,7 +384,7 @@ func TestBatch(t *testing.T) {
 func TestNoEcho(t *testing.T) {
 	w := newWatching(t, func(cfg *Config) { cfg.Sources[0].Reads = []string{"s"} })
 	w.up(0, SourceInfo{})
-	w.e.Watch(userA, "x")
+	w.e.Watch(userA, "x", 0)
 	w.take()
 	w.goes(0, userA, Subscribed)
 
@@ -386,7 +409,7 @@ func TestParts(t *testing.T) {
 	w := newWatching(t, func(cfg *Config) { cfg.Publishers[0].Part, cfg.Publishers[1].Part = TelephonyOnly, RichOnly })
 	w.up(0, SourceInfo{})
 	w.up(1, SourceInfo{})
-	w.e.Watch(userA, "x")
+	w.e.Watch(userA, "x", 0)
 	w.take()
 	w.says(0, Statement{Presentity: userA, State: OnThePhone, Telephony: true})
 	w.says(1, Statement{Presentity: userA, State: DoNotDisturb})
@@ -416,7 +439,7 @@ func TestPrecedence(t *testing.T) {
 				w := newWatching(t, func(cfg *Config) { cfg.Early = true })
 				w.up(0, SourceInfo{})
 				w.up(1, SourceInfo{})
-				w.e.Watch(userA, "x")
+				w.e.Watch(userA, "x", 0)
 				if !first {
 					w.says(1, state(weak))
 				}
@@ -448,7 +471,7 @@ func TestForwardedAsAState(t *testing.T) {
 	} {
 		w := newWatching(t, func(cfg *Config) { cfg.Precedence = c.table })
 		w.up(0, SourceInfo{})
-		w.e.Watch(userA, "x")
+		w.e.Watch(userA, "x", 0)
 		w.take()
 		w.goes(0, userA, Subscribed)
 		w.says(0, Statement{Presentity: userA, State: c.state, Details: Details{Forward: ToVoiceMail}})
@@ -472,7 +495,7 @@ func TestTiesAndPreference(t *testing.T) {
 		w := newWatching(t, c.change)
 		w.up(0, SourceInfo{})
 		w.up(1, SourceInfo{})
-		w.e.Watch(userA, "x")
+		w.e.Watch(userA, "x", 0)
 		w.says(0, Statement{Presentity: userA, State: Busy, Age: time.Second})
 		w.says(1, Statement{Presentity: userA, State: Busy})
 		if v, _ := w.e.View(userA); v.Source != c.want {
@@ -523,7 +546,7 @@ func TestHandover(t *testing.T) {
 	w.up(0, SourceInfo{})
 	w.up(1, SourceInfo{})
 	for _, who := range []Presentity{userA, userB} {
-		w.e.Watch(who, "x")
+		w.e.Watch(who, "x", 0)
 		w.pass(time.Second)
 		w.goes(0, who, Subscribed)
 	}
@@ -533,7 +556,7 @@ func TestHandover(t *testing.T) {
 	w.pass(10 * time.Minute)
 
 	next := newWatching(t, nil)
-	next.e.Watch(userA, "x")
+	next.e.Watch(userA, "x", 0)
 	next.e.Inherit(w.e.Handover(w.now), map[string]bool{"a": true})
 	next.pass(time.Second)
 	next.shows(0, DoNotDisturb)
@@ -561,7 +584,7 @@ func TestTakeOverAwaitsSources(t *testing.T) {
 	w := newWatching(t, nil)
 	w.e.TakeOver([]Record{{Publisher: "s", Presentity: userA, Tag: "t", State: DoNotDisturb, Expires: time.Hour, Refresh: 30 * time.Minute},
 		{Publisher: "s", Presentity: userB, Tag: "t", State: OnThePhone, Expires: time.Hour, Refresh: 30 * time.Minute}})
-	w.e.Watch(userA, "x")
+	w.e.Watch(userA, "x", 0)
 	w.pass(2 * time.Second)
 	w.shows(0, DoNotDisturb)
 	w.up(0, SourceInfo{})

@@ -201,10 +201,22 @@ func TestForkedDialogs(t *testing.T) {
 	h.claim(alice, plugin.Busy)
 	fork.notify("terminated;reason=timeout", "")
 	h.claim(alice, plugin.Available)
-	h.unwatch(alice)
-	if r := n.subscribed(); r.Header("Expires") != "0" {
-		t.Errorf("%s", r.Raw)
+	// What was missed has the subscription replaced, and with it all of its forks.
+	second := d.fork("second")
+	second.notify(active1h, calls(alice, "0", "full", "confirmed"))
+	h.claim(alice, plugin.Busy)
+	d.notify(active1h, calls(alice, "9", "partial", "early"))
+	ended := map[string]bool{}
+	for range 3 {
+		if r := n.subscribed(); r.Header("Expires") == "0" {
+			_, tag, _ := strings.Cut(r.Header("To"), ";tag=")
+			ended[tag] = true
+		}
 	}
+	if !ended[d.tag] || !ended["second"] {
+		t.Errorf("told the end: %v", ended)
+	}
+	h.claim(alice, plugin.Available)
 }
 
 // TestBoth: with both packages, the stronger of what they say counts, and one of them may be

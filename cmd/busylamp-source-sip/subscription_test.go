@@ -278,6 +278,13 @@ func TestLeaving(t *testing.T) {
 	}
 
 	p = newPlay(t, presence)
+	p.sent(p.open(p.now))
+	p.close()
+	if _, st := p.notify("terminated"); !st.over || st.told.state != 0 {
+		t.Errorf("%+v", st)
+	}
+
+	p = newPlay(t, presence)
 	p.open(p.now)
 	if p.close(); !p.skip() {
 		t.Error("what was never sent is")

@@ -64,6 +64,7 @@ func (s *sidecar) routes(ctx context.Context) http.Handler {
 	mux.HandleFunc("GET /api/v1/publishers", s.listPublishers)
 	mux.HandleFunc("GET /api/v1/sources", s.listSources)
 	mux.HandleFunc("POST /api/v1/sources/restart", s.restartSource)
+	mux.HandleFunc("POST /api/v1/watch", s.watch)
 	mux.HandleFunc("POST /api/v1/resync", s.postResync)
 	mux.HandleFunc("GET /api/v1/trace", func(w http.ResponseWriter, r *http.Request) { s.trace(ctx, w, r) })
 	return mux

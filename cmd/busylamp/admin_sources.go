@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -59,6 +60,40 @@ func (s *sidecar) restartSource(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	fmt.Fprintln(w, "its plugin is started anew: see /api/v1/sources")
+}
+
+// How long an answer to POST /api/v1/watch lasts.
+const (
+	watchTime     = time.Minute
+	maxWatchTime  = time.Hour
+	watcherByHTTP = "http"
+)
+
+// watch answers POST /api/v1/watch?presentity=URI&for=1m: the sources are asked for somebody
+// for a while, so that an administrator can see what they say.
+func (s *sidecar) watch(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	who, err := whose(q.Get("presentity"))
+	if err == nil {
+		if ours, _ := newDirectory(s.cfg).Presentity(string(who)); ours != who {
+			err = fmt.Errorf("presentity: %s is in none of the configured domains or numbers", quote(string(who)))
+		}
+	}
+	long := watchTime
+	if text := q.Get("for"); err == nil && text != "" {
+		if long, err = time.ParseDuration(text); err != nil || long < time.Second || long > maxWatchTime {
+			err = fmt.Errorf("for: %s is no duration from 1s to %v", quote(text), maxWatchTime)
+		}
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	if err := s.look(r.Context(), func(e *busylamp.Engine) { e.Watch(who, watcherByHTTP, long) }); err != nil {
+		http.Error(w, "the engine does not answer: "+err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintf(w, "%s is watched for %v: see /api/v1/presentities?presentity=%s\n", who, long, url.QueryEscape(string(who)))
 }
 
 // seenJSON is what one source says of a presentity.

@@ -281,7 +281,7 @@ func newSidecar(cfg config, log *slog.Logger, state *state, plugins *pluginhost.
 	}
 	e.TakeOver(from.records)
 	for _, uri := range cfg.Watch {
-		e.Watch(busylamp.Presentity(uri), "configuration")
+		e.Watch(busylamp.Presentity(uri), "configuration", 0)
 	}
 	e.Inherit(from.sources, from.kept)
 	s.loop = busylamp.NewLoop(e, loop)
