@@ -33,9 +33,9 @@ type Config struct {
 
 	Sources   []SourceConfig
 	Endpoints []EndpointConfig
-	// Speaks tells whether a source, by name ("calls" for the built-in one), is heard of a
-	// presentity; nil: every source of everybody.
-	Speaks     func(p Presentity, source string) bool
+	// Speaks names the sources that are heard of a presentity, "calls" for the built-in one;
+	// nil: every source of everybody.
+	Speaks     func(Presentity) []string
 	UPN        func(Presentity) string // user principal names, "" for none; may be nil
 	Preferred  string                  // a source: where it says something, other sources but the built-in ones are not heard
 	Precedence Precedence              // DefaultPrecedence

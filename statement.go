@@ -43,11 +43,12 @@ func (e *Engine) speakers(uri Presentity) uint64 {
 		return 1<<(maxSources+1) - 1
 	}
 	var set uint64
-	if e.cfg.Speaks(uri, sourceCalls) {
+	names := e.cfg.Speaks(uri)
+	if slices.Contains(names, sourceCalls) {
 		set = speaksCalls
 	}
 	for _, src := range e.sources {
-		if e.cfg.Speaks(uri, src.Name) {
+		if slices.Contains(names, src.Name) {
 			set |= 1 << src.index
 		}
 	}

@@ -481,6 +481,30 @@ func TestForwardedAsAState(t *testing.T) {
 	}
 }
 
+// Who is not named speaks for nobody: neither calls nor a source, whatever it says unasked.
+func TestSpeaks(t *testing.T) {
+	w := newWatching(t, func(cfg *Config) {
+		cfg.Speaks = func(p Presentity) []string { return map[Presentity][]string{userA: {"b"}, userB: {"calls", "a"}}[p] }
+		cfg.Sides = SideBoth
+	})
+	w.up(0, SourceInfo{Unasked: true})
+	w.up(1, SourceInfo{})
+	w.e.Watch(userA, "x", 0)
+	w.pass(time.Second)
+	if len(w.asked) != 1 || w.asked[0].Source != 1 {
+		t.Errorf("asked: %+v", w.asked)
+	}
+	w.says(0, Statement{Presentity: userA, State: Busy})
+	w.e.Calls(0, []CallEvent{{Dialog: DialogID{1, 1}, Stage: Confirmed, Caller: string(userA), Callee: string(userB)}})
+	w.take()
+	w.shows(0, Unknown)
+	if v, _ := w.e.View(userB); v.State != OnThePhone {
+		t.Errorf("the callee, of whom calls are heard, is %v", v.State)
+	}
+	w.says(1, Statement{Presentity: userA, State: Away})
+	w.shows(0, Away)
+}
+
 // Ties go to the source's priority, then to the newer; a preferred source is heard alone.
 func TestTiesAndPreference(t *testing.T) {
 	for _, c := range []struct {

@@ -71,9 +71,7 @@ func addSources(engine *busylamp.Config, c config, d *directory) error {
 		return err
 	}
 	if rules != nil {
-		engine.Speaks = func(who busylamp.Presentity, source string) bool {
-			return slices.Contains(rules.of(who, d.UPN(who)), source)
-		}
+		engine.Speaks = func(who busylamp.Presentity) []string { return rules.of(who, d.UPN(who)) }
 	}
 	engine.UPN, engine.Preferred = d.UPN, c.Preferred
 	engine.Precedence, engine.Shown = c.table()
