@@ -33,19 +33,21 @@ func (h *fakeHost) Subscription(ss ...plugin.Subscription) {
 }
 func (h *fakeHost) Connector(c plugin.Connector) { h.connectors <- c }
 
-// start runs a source with a configuration until the test ends, or stop is called.
-func start(t testing.TB, config map[string]any, change ...func(*config)) (h *fakeHost, stop func()) {
+// start runs a source with a configuration until the test ends, or stop is called. room is for
+// how many words the test need not listen at once.
+func start(t testing.TB, config map[string]any, room ...int) (h *fakeHost, stop func()) {
 	t.Helper()
 	s := newSource()
 	if err := plugintest.Configure(t, s, config); err != nil {
 		t.Fatal(err)
 	}
 	s.cfg.own = pidf.Own([]string{"busylamp"})
-	for _, f := range change {
-		f(s.cfg)
+	n := 5000
+	if len(room) > 0 {
+		n = room[0]
 	}
-	h = &fakeHost{t: t, requests: make(chan plugin.Request), claims: make(chan plugin.Claim, 100_000),
-		subscriptions: make(chan plugin.Subscription, 100_000), connectors: make(chan plugin.Connector, 1000)}
+	h = &fakeHost{t: t, requests: make(chan plugin.Request), claims: make(chan plugin.Claim, n),
+		subscriptions: make(chan plugin.Subscription, n), connectors: make(chan plugin.Connector, 1000)}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx, h) }()
