@@ -64,11 +64,14 @@ type Claim struct {
 	Since, Until time.Duration
 
 	telephony bool
-	echo      bool     // it may be our own word come back: see source.echoes
-	from      *source  // nil: built in
-	session   uint32   // of the source
-	sequence  uint64   // see Statement
-	details   *Details // nil: none
+	from      *source       // nil: built in
+	session   uint32        // of the source
+	details   *Details      // nil: none
+	own       time.Duration // what Until is while the source is well: see grace.go
+	lost      time.Duration // when it was not any more, 0 while it is
+	unsaid    bool          // its source was asked since, and has not said it again
+	echo      bool          // it may be our own word come back: see echo.go
+	judgeAt   time.Duration // when that is looked at again, 0 for not yet
 }
 
 // sourceCalls is the built-in source: the calls that proxies tell of.

@@ -56,6 +56,9 @@ type PublisherConfig struct {
 	NoSentinel bool
 	// Part is what is published: everything, or one half of it where they are kept apart.
 	Part Part
+	// SeenAs is as what else somebody who reads a state at the server may read it, where the
+	// document does not say it all; nil: as itself alone.
+	SeenAs func(State) State
 }
 
 // Part is a half of a presence.
@@ -195,6 +198,7 @@ func (e *Engine) addSources() error {
 		e.sources = append(e.sources, src)
 	}
 	for i, p := range e.publishers {
+		p.seenAs = e.cfg.Publishers[i].SeenAs
 		p.hears = hearing(e.cfg.Publishers[i].Part, deaf[i])
 	}
 	return nil
@@ -370,6 +374,7 @@ func (e *Engine) plan(p *publication) {
 	if wake > 0 {
 		e.wheel.set(&p.timer, wake)
 	}
+	p.remember(e)
 	e.keep(p)
 }
 

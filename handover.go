@@ -10,10 +10,12 @@ type Handover struct {
 }
 
 type handedSource struct {
+	running   bool
 	info      SourceInfo
 	connector ConnectorState
 	reason    string
 	subs      []handedSubscription
+	recent    [11]int // see throttle
 }
 
 type handedSubscription struct {
@@ -30,19 +32,17 @@ type handedClaim struct {
 func (e *Engine) Handover(now time.Duration) Handover {
 	h := Handover{sources: make(map[string]handedSource)}
 	for _, src := range e.sources {
-		if src.running {
-			h.sources[src.Name] = handedSource{info: src.info, connector: src.connector, reason: src.reason}
-		}
+		h.sources[src.Name] = handedSource{running: src.running, info: src.info, connector: src.connector, reason: src.reason, recent: src.throttle.recent(now)}
 	}
 	for _, who := range e.people {
 		for _, c := range who.claims {
 			if c.from != nil && c.Until > now {
-				c.Since, c.Until = c.Since-now, c.Until-now
+				c.Since, c.Until, c.own = c.Since-now, c.Until-now, c.own-now
 				h.claims = append(h.claims, handedClaim{who.uri, c})
 			}
 		}
 		for _, s := range who.subs {
-			if src, running := h.sources[s.source.Name]; running {
+			if src := h.sources[s.source.Name]; src.running {
 				c := *s
 				c.since, c.notBefore = c.since-now, c.notBefore-now
 				src.subs = append(src.subs, handedSubscription{who.uri, c})
@@ -60,7 +60,11 @@ func (e *Engine) Inherit(h Handover, kept map[string]bool) {
 	byName := make(map[string]*source, len(e.sources))
 	for _, src := range e.sources {
 		byName[src.Name] = src
-		if from, ran := h.sources[src.Name]; ran && kept[src.Name] {
+		from, known := h.sources[src.Name]
+		if known {
+			src.throttle.resume(from.recent, e.now)
+		}
+		if from.running && kept[src.Name] {
 			e.continueSource(src, from)
 		}
 	}
@@ -75,7 +79,13 @@ func (e *Engine) Inherit(h Handover, kept map[string]bool) {
 			continue
 		}
 		c := handed.claim
-		c.Since, c.Until, c.from, c.session = e.now+c.Since, e.now+c.Until, src, src.session
+		c.Since, c.Until, c.own, c.from, c.session, c.judgeAt = e.now+c.Since, e.now+c.Until, e.now+c.own, src, src.session, 0
+		if c.lost > 0 {
+			c.lost = max(e.now, 1)
+		}
+		if c.echo {
+			c.judgeAt = e.now + echoTime
+		}
 		e.claim(who, c, reason{what: "source " + src.Name})
 		if !src.running {
 			e.graceFor(who, src)
@@ -99,7 +109,7 @@ func (e *Engine) continueSource(src *source, from handedSource) {
 		case s != nil:
 			known[s] = true
 			s.resume(e, &old.copy)
-		case old.copy.state == Requesting || old.copy.state == Subscribed:
+		case old.copy.asked:
 			e.out.Watches = append(e.out.Watches, WatchWork{Source: src.index, Unwatch: []Presentity{old.uri}})
 		}
 	}
@@ -113,9 +123,11 @@ func (e *Engine) continueSource(src *source, from handedSource) {
 // resume goes on with a subscription of an earlier engine.
 func (s *subscription) resume(e *Engine, old *subscription) {
 	s.tell(old.told)
-	s.failures, s.short, s.endpoint, s.gaveUp = old.failures, old.short, old.endpoint, old.gaveUp
+	s.failures, s.short, s.endpoint, s.gaveUp, s.asked, s.sequence = old.failures, old.short, old.endpoint, old.gaveUp, old.asked, old.sequence
 	s.state, s.reason, s.since = old.state, old.reason, e.now+old.since
-	switch {
+	switch most := s.source.MaxFailures; {
+	case old.gaveUp && (most == 0 || int(old.failures) <= most): // it may be tried more often now
+		s.begin(e)
 	case old.waits:
 		s.queue(e, old.reason)
 	case old.state == Requesting:

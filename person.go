@@ -129,7 +129,7 @@ func (who *person) setClaim(c Claim) bool {
 		c.from.claims(who, false)
 		return true
 	}
-	if old.State == c.State && old.Until == c.Until && c.from == nil {
+	if old.State == c.State && old.Until == c.Until && old.telephony == c.telephony && c.from == nil {
 		return false
 	}
 	*old = c
@@ -147,7 +147,7 @@ func (who *person) claimOf(source string) *Claim {
 
 // refold makes one presence of somebody's claims.
 func (e *Engine) refold(who *person, why reason) {
-	if next := who.nextLapse(e.now); next > 0 {
+	if next := who.nextLapse(); next > 0 {
 		e.wheel.set(&who.timer, next)
 	}
 	presence := e.rules.fold(who.claims, e.now, nil)
@@ -181,26 +181,36 @@ func (e *Engine) wanted(p *publication) State {
 	if p.muted || e.stopping {
 		return Unknown
 	}
-	presence := who.presence
-	if p.publisher.hears != nil {
+	presence, held := who.presence, Unknown
+	if who.claimOf(sourceTakeover) != nil { // which is of all publishers, and p.held of this one
+		held = p.held
+		presence = e.rules.fold(who.claims, e.now, func(c *Claim) bool {
+			return c.Source != sourceTakeover && (p.publisher.hears == nil || p.publisher.hears(c))
+		})
+	} else if p.publisher.hears != nil {
 		presence = e.rules.fold(who.claims, e.now, p.publisher.hears)
 	}
 	shown := e.rules.shown[presence.State]
+	if held != Unknown && (shown == Unknown || e.rules.rank[held] > e.rules.rank[presence.State]) {
+		return held
+	}
 	if shown == Unknown && presence.State == Available && who.endpoint != nil {
 		return Available // nobody else says that an application is there
 	}
 	return shown
 }
 
-// nextLapse returns when the next of somebody's claims or watchers lapses, 0 for never.
-func (who *person) nextLapse(now time.Duration) (next time.Duration) {
-	sooner := func(until time.Duration) {
-		if until > now && (next == 0 || until < next) {
-			next = until
+// nextLapse returns when the next of somebody's claims or watchers lapses, or a claim is to be
+// looked at again; 0 for never.
+func (who *person) nextLapse() (next time.Duration) {
+	sooner := func(at time.Duration) {
+		if at > 0 && (next == 0 || at < next) {
+			next = at
 		}
 	}
 	for i := range who.claims {
 		sooner(who.claims[i].Until)
+		sooner(who.claims[i].judgeAt)
 	}
 	for _, w := range who.watchers {
 		sooner(w.until)
@@ -220,6 +230,8 @@ func (who *person) wake(e *Engine) {
 		}
 		return lapsed
 	})
+	who.judge(e)
+	e.settleTakeover(who)
 	e.refold(who, reason{what: "claim lapsed"})
 	for _, s := range who.subs {
 		e.tellSubscription(s)

@@ -60,10 +60,10 @@ func rich(c *Claim) bool      { return !c.telephony }
 // then the newest.
 func (r *rules) fold(claims []Claim, now time.Duration, heard part) Presence {
 	best, strength, priority := Presence{State: Available}, uint8(0), 0
-	preferred := r.preferred != "" && r.hearsPreferred(claims, now, heard)
+	preferred := r.preferredClaim(claims, now, heard)
 	for i := range claims {
 		c := &claims[i]
-		if !c.live(now) || c.echo || heard != nil && !heard(c) || preferred && c.from != nil && c.Source != r.preferred {
+		if !c.live(now) || c.echo || heard != nil && !heard(c) || preferred.mutes(c) {
 			continue
 		}
 		state := r.state(c)
@@ -76,13 +76,23 @@ func (r *rules) fold(claims []Claim, now time.Duration, heard part) Presence {
 	return best
 }
 
-func (r *rules) hearsPreferred(claims []Claim, now time.Duration, heard part) bool {
+// preferredClaim returns what the preferred source says, nil for nothing.
+func (r *rules) preferredClaim(claims []Claim, now time.Duration, heard part) *Claim {
+	if r.preferred == "" {
+		return nil
+	}
 	for i := range claims {
 		if c := &claims[i]; c.Source == r.preferred && c.live(now) && !c.echo && (heard == nil || heard(c)) {
-			return true
+			return c
 		}
 	}
-	return false
+	return nil
+}
+
+// mutes tells whether a preferred claim keeps another from being heard: another plugin's, of
+// the same half of a presence. A phone is on the phone, whatever its owner chose elsewhere.
+func (c *Claim) mutes(other *Claim) bool {
+	return c != nil && other.from != nil && other.from != c.from && other.telephony == c.telephony
 }
 
 // state is what a claim counts as: a forwarded phone is forwarded, whether it is busy or not,

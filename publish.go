@@ -19,6 +19,9 @@ type publication struct {
 	tag     string
 	has     State
 	want    State // what it should show, Unknown for nothing
+	held    State // what an earlier life has left, until it is known what is true; Unknown for nothing
+	had     State // has, when it was looked at last; see echo.go
+	gave    State // what it had before that
 	unsure  bool  // a request went unanswered, so that has may be out of date
 	expires time.Duration
 	life    time.Duration // as the server has granted it
@@ -27,6 +30,7 @@ type publication struct {
 	timer       timer
 	refreshAt   time.Duration // when to refresh
 	notBefore   time.Duration // back-off
+	gaveAt      time.Duration // when gave was given up
 	sentAt      time.Duration
 	turnedAway  time.Duration // when the server said so of its last request, with Retry-After; or 0
 	slot        int32         // in the publisher's calendar, 0 for none
@@ -61,6 +65,7 @@ type publisher struct {
 	max      int           // requests outstanding at most
 	wants    func(Presentity) bool
 	hears    part // of the claims; nil: all
+	seenAs   func(State) State
 	inFlight int
 	lanes    [urgent + 1]queue[*publication]
 	circuit  circuit

@@ -120,10 +120,10 @@ var seededBugs = []seededBug{
 	{"calls that began during a doubt are released with it", "resync.go",
 		`return c.since <= since`,
 		`return true`},
-	{"the claims of a source that is down stay", "statement.go",
-		`c.Until = e.now + max(src.Grace, 1)`,
+	{"the claims of a source that is down stay", "grace.go",
+		`e.until(who, c, min(c.Until, e.now+max(src.Grace, 1)))`,
 		`_ = c`},
-	{"a source is asked as often as there is need", "statement.go",
+	{"a source is asked as often as there is need", "throttle.go",
 		`return sum < perSecond && t.sent[t.tick%int64(len(t.sent))] < (perSecond+9)/10`,
 		`return sum < 1000*perSecond`},
 	{"a source that is down is asked", "statement.go",
@@ -138,7 +138,10 @@ var seededBugs = []seededBug{
 		`rank < strength ||`,
 		`strength > 0 && rank > strength ||`},
 	{"who waits when a source goes down is asked for no more", "statement.go",
-		`	e.tellConnector(src, 0, "")
+		`s.asked, s.sequence = false, 0 })
 	e.beginAll(src)`,
-		`	e.tellConnector(src, 0, "")`},
+		`s.asked, s.sequence = false, 0 })`},
+	{"of two clocks of a person the later is set", "person.go",
+		`if at > 0 && (next == 0 || at < next) {`,
+		`if at > 0 && at > next {`},
 }

@@ -99,7 +99,9 @@ func (e *Engine) Report(source int, r SourceReport) {
 func (e *Engine) sourceUp(src *source, info SourceInfo) {
 	src.running, src.info, src.session = true, info, src.session+1
 	e.tellConnector(src, 0, "")
+	e.eachSubscription(src, func(s *subscription) { s.asked, s.sequence = false, 0 })
 	e.beginAll(src)
+	e.spareUnasked(src)
 	for _, who := range slices.Clone(e.people) { // whom it does not watch need not wait for it
 		e.settleTakeover(who)
 	}
@@ -123,6 +125,7 @@ func (e *Engine) connect(src *source, to ConnectorState, why string) {
 	case to.Works() == worked:
 	case to.Works():
 		e.beginAll(src)
+		e.spareUnasked(src)
 	default:
 		src.probeAt = e.now + probeEvery
 		e.graceForAll(src)
@@ -183,27 +186,34 @@ func (e *Engine) state(src *source, st *Statement) {
 		src.ignored++
 		return
 	}
-	old := who.claimOf(src.Name)
-	if old != nil && old.session == src.session && st.Sequence != 0 && st.Sequence < old.sequence {
-		src.stale++
-		return
+	old, sub := who.claimOf(src.Name), who.subscriptionTo(src)
+	if sub != nil && st.Sequence != 0 {
+		if st.Sequence < sub.sequence {
+			src.stale++
+			return
+		}
+		sub.sequence = st.Sequence
 	}
 	c := Claim{Source: src.Name, State: e.asSeen(st.State), Since: e.now - max(st.Age, 0), Until: e.now + maxAge,
-		telephony: st.Telephony, from: src, session: src.session, sequence: st.Sequence}
+		telephony: st.Telephony, from: src, session: src.session}
 	if st.For > 0 {
 		c.Until = e.now + min(st.For, maxAge)
 	}
+	c.own = c.Until
 	if st.Details != (Details{}) {
 		d := st.Details
 		c.details = &d
 	}
 	c.echo = src.echoes(e, who, &c, old)
 	e.claim(who, c, reason{what: "source " + src.Name})
-	if s := who.subscriptionTo(src); s != nil {
-		if s.state == Requesting && c.State != Unknown { // to say something is an answer, too
-			s.report(e, SubscriptionReport{State: Subscribed})
+	if sub != nil {
+		if sub.state == Requesting && c.State != Unknown { // to say something is an answer, too
+			sub.turn(e, Subscribed, "")
 		}
-		e.tellSubscription(s)
+		e.tellSubscription(sub)
+	}
+	if !src.connector.Works() || sub != nil && !src.info.Unasked && (sub.state == NotRequested || sub.state > Subscribed) {
+		e.graceUnsaid(who, src) // it cannot know for long
 	}
 	e.settleTakeover(who)
 }
@@ -233,63 +243,6 @@ func (e *Engine) asSeen(s State) State {
 	}
 	return s
 }
-
-// echoes tells whether a claim may be our own word that comes back: it says what we publish
-// at the very server that the source reads. It is not taken for another's as long as it says
-// the same, unless it said so before we did.
-func (s *source) echoes(e *Engine, who *person, c, old *Claim) bool {
-	shown := e.rules.shown[e.rules.state(c)]
-	if shown == Unknown || old != nil && !old.echo && e.rules.shown[e.rules.state(old)] == shown {
-		return false
-	}
-	for _, i := range s.reads {
-		p := &who.pubs[i]
-		if p.has == shown || p.want == shown && (p.outstanding == Initial || p.outstanding == Modify) {
-			return true
-		}
-	}
-	return false
-}
-
-// graceFor lets a source's claim about somebody stand for the grace, and no longer.
-func (e *Engine) graceFor(who *person, src *source) {
-	c := who.claimOf(src.Name)
-	if c == nil || c.Until <= e.now+src.Grace {
-		return
-	}
-	c.Until = e.now + max(src.Grace, 1)
-	e.wheel.set(&who.timer, who.nextLapse(e.now))
-}
-
-func (e *Engine) graceForAll(src *source) {
-	for who := range src.claimed {
-		e.graceFor(who, src)
-	}
-}
-
-// throttle lets so many out in any second. It counts by the wheel's ticks, of which a second
-// touches eleven; within a tick it lets only its share out, so that they come evenly.
-type throttle struct {
-	sent [11]int
-	tick int64
-}
-
-func (t *throttle) open(perSecond int, now time.Duration) bool {
-	if perSecond <= 0 {
-		return true
-	}
-	sum := 0
-	for tick := int64(now / wheelTick); t.tick < tick; {
-		t.tick = max(t.tick+1, tick-int64(len(t.sent)))
-		t.sent[t.tick%int64(len(t.sent))] = 0
-	}
-	for _, n := range t.sent {
-		sum += n
-	}
-	return sum < perSecond && t.sent[t.tick%int64(len(t.sent))] < (perSecond+9)/10
-}
-
-func (t *throttle) take() { t.sent[t.tick%int64(len(t.sent))]++ }
 
 // SourceStatus is how a source stands, for people to look at.
 type SourceStatus struct {

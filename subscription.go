@@ -21,6 +21,8 @@ type subscription struct {
 	waits     bool // in one of the source's lanes
 	urgent    bool // which: that of those whose lamp may be lit
 	gaveUp    bool
+	asked     bool   // the source knows of it
+	sequence  uint64 // of the last statement, in the source's life
 }
 
 const (
@@ -50,11 +52,13 @@ func (e *Engine) Watch(uri Presentity, asker string, long time.Duration) {
 		w.until = e.now + long
 	}
 	who.watchers = append(slices.DeleteFunc(who.watchers, func(w watcher) bool { return w.name == asker }), w)
-	if next := who.nextLapse(e.now); next > 0 {
+	if next := who.nextLapse(); next > 0 {
 		e.wheel.set(&who.timer, next)
 	}
 	for _, src := range e.sources {
-		if who.hears(src) && who.subscriptionTo(src) == nil {
+		if s := who.subscriptionTo(src); s != nil && s.gaveUp {
+			s.begin(e)
+		} else if s == nil && who.hears(src) {
 			s := &subscription{who: who, source: src}
 			s.timer.owner = s
 			s.tell(s.word())
@@ -81,11 +85,14 @@ func (e *Engine) dismiss(who *person, gone func(watcher) bool) {
 	}
 	uri := who.uri
 	for _, s := range who.subs {
-		if s.state == Requesting || s.state == Subscribed {
+		if s.asked {
 			e.out.Watches = append(e.out.Watches, WatchWork{Source: s.source.index, Unwatch: []Presentity{uri}})
 		}
 		s.turn(e, NotRequested, "")
 		s.tell("")
+		if s.source.info.Unasked {
+			continue
+		}
 		e.claim(who, Claim{Source: s.source.Name, State: Unknown}, reason{what: "watched no more"})
 	}
 	who.subs = nil
@@ -138,6 +145,9 @@ func (s *subscription) queue(e *Engine, why string) {
 	}
 	s.waits = true
 	s.source.lanes[lane].push(s)
+	if s.source.running && s.source.connector.Works() {
+		e.spare(s.who, s.source)
+	}
 }
 
 // litBy tells whether a source's claim, or what was taken over, may light a lamp.
@@ -178,6 +188,7 @@ func (e *Engine) dispatchSources() {
 // ask makes a target of a subscription whose turn has come.
 func (s *subscription) ask(e *Engine) Target {
 	s.turn(e, Requesting, "")
+	s.asked = true
 	e.wheel.set(&s.timer, e.now+askTime)
 	e.tellSubscription(s)
 	t := Target{Presentity: s.who.uri, Endpoint: int(s.endpoint)}
@@ -187,19 +198,25 @@ func (s *subscription) ask(e *Engine) Target {
 	return t
 }
 
-// report takes how the watching goes.
+// report takes how the watching goes of somebody who was asked for. What comes besides, such
+// as a second failure, changes nothing.
 func (s *subscription) report(e *Engine, r SubscriptionReport) {
+	if s.state != Requesting && s.state != Subscribed {
+		return
+	}
 	switch r.State {
 	case Requesting:
-		if s.state == Requesting {
-			return
+		if s.state == Subscribed {
+			s.turn(e, Requesting, r.Reason)
+			e.wheel.set(&s.timer, e.now+askTime)
 		}
-		s.turn(e, Requesting, r.Reason)
-		e.wheel.set(&s.timer, e.now+askTime)
 	case Subscribed:
-		s.failures, s.gaveUp = 0, false
-		if s.state != Subscribed {
+		if s.state == Requesting {
 			s.turn(e, Subscribed, r.Reason)
+			s.gaveUp = false
+			if c := s.who.claimOf(s.source.Name); c != nil && c.lost > 0 {
+				e.graceUnsaid(s.who, s.source) // it is stated anew now, or never
+			}
 		}
 	case Terminated:
 		s.terminated(e, r)
@@ -212,11 +229,16 @@ func (s *subscription) report(e *Engine, r SubscriptionReport) {
 	e.settleTakeover(s.who)
 }
 
+// lived tells whether the subscription was more than accepted: only then it was a success.
+func (s *subscription) lived(e *Engine) bool {
+	return s.state == Subscribed && e.now-s.since >= shortLife
+}
+
 // terminated asks again at once, or when the server wishes it; later and later, if it takes
 // to ending what it has just accepted.
 func (s *subscription) terminated(e *Engine, r SubscriptionReport) {
-	if s.state == Subscribed && e.now-s.since >= shortLife {
-		s.short = 0
+	if s.lived(e) {
+		s.short, s.failures = 0, 0
 	}
 	wait := min(r.RetryAfter, s.source.MaxFailedDelay)
 	if s.short > 0 {
@@ -230,8 +252,11 @@ func (s *subscription) terminated(e *Engine, r SubscriptionReport) {
 // failed tries the next endpoint at once, and when all have failed, after a delay, all of
 // them again. Where the source itself has failed, no presentity has.
 func (s *subscription) failed(e *Engine, r SubscriptionReport) {
-	e.graceFor(s.who, s.source)
+	e.graceUnsaid(s.who, s.source)
 	src := s.source
+	if s.lived(e) {
+		s.failures = 0
+	}
 	switch {
 	case !src.running || !src.connector.Works():
 		s.queue(e, r.Reason)
@@ -276,8 +301,6 @@ func (s *subscription) wake(e *Engine) {
 // word is the state as administrators know it: of one who is watched, what is seen.
 func (s *subscription) word() string {
 	switch s.state {
-	case NotRequested:
-		return "not requested"
 	case AccessDenied:
 		return "access denied"
 	case NotFound:
@@ -288,7 +311,10 @@ func (s *subscription) word() string {
 	if c := s.who.claimOf(s.source.Name); c != nil {
 		return c.word()
 	}
-	if s.state == Subscribed {
+	switch s.state {
+	case NotRequested:
+		return "not requested"
+	case Subscribed:
 		return "nothing known"
 	}
 	return "requesting"

@@ -1,6 +1,9 @@
 package busylamp
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Record is a publication that a server has, for the next life of the sidecar to take
 // over. Times are the engine's.
@@ -13,6 +16,7 @@ type Record struct {
 	Refresh    time.Duration // when it is to be refreshed
 	Unsure     bool          // its last request was not answered
 	Clear      bool          // it was to be removed: its presentity is free
+	Sourced    bool          // a source beside the calls had a part in it
 }
 
 // sourceTakeover is the claim that holds a taken over publication until the proxies have
@@ -35,7 +39,7 @@ func (e *Engine) Records() []Record {
 func (p *publication) record() Record {
 	return Record{Publisher: p.publisher.name, Presentity: p.person.uri, Tag: p.tag, State: p.has,
 		Expires: p.expires, Refresh: p.refreshAt, Unsure: p.unsure || p.outstanding != 0,
-		Clear: p.want == Unknown}
+		Clear: p.want == Unknown, Sourced: p.person.sourced()}
 }
 
 // keep has the store follow what the server is known to have. That is learned from its
@@ -76,8 +80,8 @@ func (e *Engine) TakeOver(records []Record) {
 		p.publisher.calendar.book(p)
 		p.kept = true
 		if !r.Clear {
-			until := max(r.Expires, e.now+e.cfg.Hold)
-			e.claim(who, Claim{Source: sourceTakeover, State: r.State, Since: e.now, Until: until}, reason{what: "taken over"})
+			p.held = r.State
+			e.hold(who, r)
 		}
 		e.plan(p)
 	}
@@ -98,44 +102,72 @@ func (e *Engine) endTakeover() {
 	}
 	e.takeover = false
 	for _, who := range append([]*person(nil), e.people...) {
-		if who.awaits(e) {
-			e.claim(who, Claim{Source: sourceTakeover, State: who.claimOf(sourceTakeover).State, Since: e.now, Until: e.now + sourceTime}, reason{})
-			continue
+		e.settleTakeover(who)
+	}
+}
+
+// hold notes that something was published of somebody: the strongest of it, for people to
+// see. What each publisher holds is its own: publication.held.
+func (e *Engine) hold(who *person, r Record) {
+	c := Claim{Source: sourceTakeover, State: r.State, Since: e.now, Until: max(r.Expires, e.now+e.cfg.Hold), telephony: !r.Sourced}
+	if old := who.claimOf(sourceTakeover); old != nil {
+		c.Until, c.telephony = max(c.Until, old.Until), c.telephony && old.telephony
+		if e.rules.rank[old.State] > e.rules.rank[c.State] {
+			c.State = old.State
 		}
-		e.letGo(who)
 	}
+	e.claim(who, c, reason{what: "taken over"})
+	e.refold(who, reason{what: "taken over"})
 }
 
-func (e *Engine) letGo(who *person) {
-	e.claim(who, Claim{Source: sourceTakeover, State: Unknown}, reason{what: "not in a call when taken over"})
+// sourced tells whether a source beside the calls has a part in somebody's presence.
+func (who *person) sourced() bool {
+	return slices.ContainsFunc(who.claims, func(c Claim) bool {
+		return c.State.Published() && (c.from != nil || c.Source == sourceTakeover && !c.telephony)
+	})
 }
 
-// sourceTime is how long the sources have, after the proxies, to say what they know of those
-// whose publications were taken over.
-const sourceTime = 30 * time.Second
+// sourceTime is how long a source may take to come up, and one that is not asked to speak.
+const sourceTime = 25 * time.Second
 
-// awaits tells whether a source that speaks for somebody taken over has not done so yet.
+// lookAgain is how often it is looked whether sources that are waited for have spoken, beside
+// when one does.
+const lookAgain = 5 * time.Second
+
+// awaits tells whether a source that speaks for somebody taken over has not done so yet. Those
+// who wait for their turn to be asked for are waited for, for askedLate at most.
 func (who *person) awaits(e *Engine) bool {
-	if who.claimOf(sourceTakeover) == nil || e.now > sourceTime*2 {
-		return false
-	}
 	for _, src := range e.sources {
-		s := who.subscriptionTo(src)
+		s, c := who.subscriptionTo(src), who.claimOf(src.Name)
 		switch {
-		case !who.hears(src) || who.claimOf(src.Name) != nil:
+		case !who.hears(src) || c != nil && !c.echo:
 		case !src.running, src.info.Unasked && src.serves(who.uri):
-			return true
-		case s != nil && s.failures == 0 && (s.state == Waiting || s.state == Requesting || s.state == Subscribed):
+			if e.now < sourceTime {
+				return true
+			}
+		case s != nil && (s.state == Waiting || s.state == Requesting) && s.failures == 0 && e.now < askedLate,
+			s != nil && s.state == Subscribed && e.now-s.since < sourceTime/2:
 			return true
 		}
 	}
 	return false
 }
 
-// settleTakeover lets go of what was taken over, once the sources have spoken.
+// settleTakeover lets go of what was taken over, once those have spoken who could have made
+// it: the proxies, if it may be a call, and the sources, if one had a part in it.
 func (e *Engine) settleTakeover(who *person) {
-	if !e.takeover && who.claimOf(sourceTakeover) != nil && !who.awaits(e) {
-		e.letGo(who)
+	c := who.claimOf(sourceTakeover)
+	if c == nil {
+		return
+	}
+	call := c.telephony || c.State == e.rules.shown[OnThePhone] || c.State == e.rules.shown[Ringing]
+	switch {
+	case e.takeover && call:
+	case !c.telephony && who.awaits(e):
+		c.judgeAt = e.now + lookAgain
+		e.wheel.set(&who.timer, who.nextLapse())
+	default:
+		e.claim(who, Claim{Source: sourceTakeover, State: Unknown}, reason{what: "not in a call when taken over"})
 	}
 }
 

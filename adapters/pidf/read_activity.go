@@ -60,6 +60,7 @@ func isActivity(name string) bool { _, ok := activities[name]; return ok }
 //   - do not disturb: our own publisher, FreeSWITCH and Bria (<rpid:busy/>), Linphone (the
 //     text in <rpid:busy> or <rpid:other>); "Busy (DND)": Jitsi.
 //   - on the phone, on hold, ringing: Asterisk and FreeSWITCH (<rpid:busy/>), the last also we.
+//   - presenting: our own publisher.
 //
 // FreeSWITCH adds the other side: "On the phone 1001". A note that somebody writes himself
 // reads as one of these if it is one; without "busy" or "other" beside it, it is but a note.
@@ -72,6 +73,8 @@ func apart(note string) (activity string) {
 		return "ringing"
 	case "on hold":
 		return "on-the-phone"
+	case "presenting":
+		return "presentation"
 	}
 	if rest, ok := strings.CutPrefix(note, "on the phone"); ok && (rest == "" || rest[0] == ' ') {
 		return "on-the-phone"

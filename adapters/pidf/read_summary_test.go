@@ -152,6 +152,10 @@ func TestNotesTellApart(t *testing.T) {
 		{"busy", "Please do not disturb the fish", "busy"},
 		{"busy", "On the phonebook committee", "busy"},
 		{"busy", "on the phone", "busy on-the-phone"},
+		{"busy", "Presenting", "busy presenting"},
+		{"busy", "Presenting the fish", "busy"},
+		{"away", "Presenting", "away"},
+		{"away", "Calls forwarded", "away"},
 		{"other", "On hold", "busy on-the-phone"},
 		{"away", "Do not disturb", "away"},
 		{"meeting", "Ringing", "busy meeting"},
@@ -169,5 +173,16 @@ func TestNotesTellApart(t *testing.T) {
 		if text != c.want {
 			t.Errorf("%s, %q: %s, want %s", c.activity, c.note, text, c.want)
 		}
+	}
+}
+
+// TestOwnPresenting: our own document of somebody who presents reads as that.
+func TestOwnPresenting(t *testing.T) {
+	seen, err := pidf.Read(pidf.RPID(pidf.Document{Entity: "sip:a@example.com", Activity: pidf.Busy, Note: "Presenting"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, ok := seen.Summary(noon); !ok || got.Availability != pidf.SeenBusy || got.Activity != "presenting" {
+		t.Errorf("%+v", got)
 	}
 }

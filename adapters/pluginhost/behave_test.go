@@ -97,6 +97,15 @@ func busy(who, note string) *pluginv1.SourceMessage {
 	return &pluginv1.SourceMessage{Claims: []*pluginv1.Claim{{Presentity: who, Note: note, Availability: pluginv1.Availability_AVAILABILITY_BUSY}}}
 }
 
+// connector says how a source stands with its system.
+func connector(up bool) *pluginv1.SourceMessage {
+	c := &pluginv1.Connector{State: pluginv1.Connector_STATE_CONNECTION_ERROR, Reason: "reset by peer"}
+	if up {
+		c = &pluginv1.Connector{State: pluginv1.Connector_STATE_UP}
+	}
+	return &pluginv1.SourceMessage{Connector: c}
+}
+
 // Run is part of the contract.
 func (r *raw) Run(s pluginv1.Source_RunServer) error {
 	switch r.do {
@@ -115,6 +124,16 @@ func (r *raw) Run(s pluginv1.Source_RunServer) error {
 	case "emptyflood":
 		for s.Send(&pluginv1.SourceMessage{}) == nil {
 		}
+	case "flap": // its connection comes and goes a hundred times a second
+		for i := 0; s.Send(connector(i%2 == 0)) == nil; i++ {
+			time.Sleep(10 * time.Millisecond)
+		}
+	case "blip": // it fails once, and is back at once
+		for i := range 3 {
+			_ = s.Send(connector(i%2 == 0))
+			_ = s.Send(connector(i%2 == 0)) // nothing new
+		}
+		_ = s.Send(busy("sip:a@example.com", "after the failure"))
 	case "big":
 		return s.Send(busy("sip:a@example.com", strings.Repeat("x", 1<<20)))
 	case "environment":

@@ -11,6 +11,7 @@ const (
 	maxWaiting   = 65_536   // presentities that wait to be watched or unwatched
 	maxAsked     = 500      // presentities in one message to a plugin
 	maxStated    = 256      // statements in one report to the core
+	flipsAtOnce  = 3        // changes of the connector: it comes up, fails, and is back
 	maxBatch     = 1000
 	maxEndpoints = 16
 	maxServes    = 100
@@ -38,7 +39,8 @@ type timing struct {
 	failures  int           // failed starts and sessions in a row, after which a plugin is parked
 	rate      float64       // claims and subscriptions (or messages, if these are empty) per second
 	burst     float64       // the same at once
-	flood     time.Duration // above the rate for so long is a fault
+	flips     float64       // changes of the connector per second
+	flood     time.Duration // above a rate for so long is a fault
 	lines     float64       // of log per second
 }
 
@@ -47,7 +49,7 @@ func defaultTiming() timing {
 		start: 10 * time.Second, describe: 5 * time.Second, configure: 10 * time.Second, end: 2 * time.Second,
 		ping: 5 * time.Second, misses: 3,
 		first: time.Second, most: time.Minute, good: time.Minute, failures: 10,
-		rate: 5000, burst: 50_000, flood: 10 * time.Second,
+		rate: 5000, burst: 50_000, flips: 1, flood: 10 * time.Second,
 		lines: 100,
 	}
 }

@@ -3,6 +3,7 @@ package pluginhost
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -88,8 +89,15 @@ func (r *runner) Start(context.Context) error {
 		if errors.As(err, &pe) {
 			err = pe.Err
 		}
-		return refuse("%s cannot be run: %w: was it built for this system (%s)? is its file system mounted noexec?",
-			r.file.path, err, goos)
+		var no refusal
+		if err = failure(err); errors.As(err, &no) {
+			return refuse("%s cannot be run: %w: was it built for this system (%s)? is its file system mounted noexec?",
+				r.file.path, err, goos)
+		}
+		if errors.Is(err, fs.ErrNotExist) { // the file itself is open
+			return fmt.Errorf("%s cannot be run: %w: is what it runs by there, the program that its first line names, or a library?", r.file.path, err)
+		}
+		return fmt.Errorf("%s cannot be run: %w", r.file.path, err)
 	}
 	r.greeter.pipe, r.stderr = stdout, stderr
 	r.reading.Go(func() {

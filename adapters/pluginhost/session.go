@@ -141,10 +141,11 @@ func (s *session) write(ctx context.Context, st stream) {
 // read reports what comes in until the stream ends, and returns why it does.
 //
 // Above the rate it reads more slowly, and gRPC's flow control holds the plugin up. That
-// alone may be a big system's first answer; a plugin that goes on so for long is broken.
+// alone may be a big system's first answer; a plugin that goes on so for long is broken. The
+// same goes for changes of the connector, at a rate of their own.
 func (s *session) read(ctx context.Context, st stream) error {
 	t := s.process.timing
-	b := newBucket(t.rate, t.burst, time.Now())
+	b, changes := newBucket(t.rate, t.burst, time.Now()), newFlips(t, time.Now())
 	translate := translator{speaksFor: s.process.speaksFor, ignored: s.ignored,
 		warn: func(why string) {
 			s.log.Warn("the plugin says what cannot be taken; the like of it is only counted", "what", why)
@@ -168,10 +169,16 @@ func (s *session) read(ctx context.Context, st stream) error {
 		if s.stopped() {
 			continue // a source may take its claims back at its end, which is not the truth's
 		}
-		for _, r := range translate.reports(m, now) {
+		reports := translate.reports(m, now)
+		wait, flood := changes.take(reports, now, t.flood)
+		if flood {
+			return fmt.Errorf("a flood: more than %.0f change of the connector a second for %v", t.flips, t.flood)
+		}
+		for _, r := range reports {
 			s.report(ctx, r)
 		}
-		if !sleep(ctx, delay) {
+		changes.away += time.Since(now)
+		if !sleep(ctx, max(delay, wait)) {
 			return ctx.Err()
 		}
 	}

@@ -161,6 +161,7 @@ func TestFailing(t *testing.T) {
 		{"exit", "the process ended (exit status 3), saying: out of ideas"},
 		{"flood", "a flood: more than 1000 claims a second for 300ms"},
 		{"emptyflood", "a flood"},
+		{"flap", "a flood: more than 1 change of the connector a second for 300ms"},
 		{"big", "a message over 1048576 bytes: it has to be divided"},
 	} {
 		t.Run(c.do, func(t *testing.T) {

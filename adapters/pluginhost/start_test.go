@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -55,7 +56,8 @@ func TestBadStarts(t *testing.T) {
 		{path: greetHere("othercert", certificate(t)), want: "no such file or directory"},
 		{path: sh("nobody", `echo "1|1|unix|$TMPDIR/socket|grpc"; exec sleep 100`), plain: true, want: "no such file or directory"},
 		{path: script(t, dir, "noexec", "\x00\x01\x02"), want: "cannot be run: exec format error: was it built for this system", refused: true},
-		{path: script(t, dir, "nointerpreter", "#!/no/such/program\n"), want: "cannot be run: no such file or directory", refused: true},
+		{path: script(t, dir, "nointerpreter", "#!/no/such/program\n"), want: "cannot be run: no such file or directory: is what it runs by there"},
+		{path: busyFile(t, sh("busy", "exit 0")), want: "cannot be run: text file busy"},
 		{path: install(t, dir, "badserves"), want: `it serves "(", which is no regular expression (RE2)`, refused: true},
 		{path: install(t, dir, "slowdescribe"), want: "it did not describe itself within 300ms"},
 		{path: install(t, dir, "raw"), settings: `{"do":"problem"}`, want: "do: is no good: write something else", refused: true},
@@ -88,6 +90,17 @@ func TestBadStarts(t *testing.T) {
 			}
 		})
 	}
+}
+
+// busyFile has a file open for writing until the test ends, as who copies to it has.
+func busyFile(t *testing.T, path string) string {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return path
 }
 
 // certificate returns one as a plugin sends it.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -87,17 +86,17 @@ func (u *unit) log() *slog.Logger { return u.config().Log }
 
 // run keeps the plugin running until ctx ends.
 func (u *unit) run(ctx context.Context) {
-	failures := 0
+	var failures streak
 	for ctx.Err() == nil {
 		p, err := u.launch(ctx)
 		for err == nil && p != nil {
 			began := time.Now()
 			if p, err = u.serve(ctx, p); time.Since(began) >= u.host.timing.good || err == nil {
-				failures = 0
+				failures = streak{}
 			}
 		}
-		if ctx.Err() == nil {
-			failures = u.rest(ctx, failures+1, err)
+		if ctx.Err() == nil && u.rest(ctx, failures.add(err), err) {
+			failures = streak{}
 		}
 	}
 }
@@ -152,8 +151,11 @@ func (u *unit) serve(ctx context.Context, p *process) (*process, error) {
 	return next, err
 }
 
-// await waits for a session's end, or brings it about.
+// await waits for a session's end, or brings it about. A successor that cannot start is tried
+// again as if nothing ran, but not parked: what runs goes on.
 func (u *unit) await(ctx context.Context, s *session, ended <-chan error) (*process, error) {
+	var again <-chan time.Time
+	var failures streak
 	for {
 		select {
 		case err := <-ended:
@@ -166,11 +168,17 @@ func (u *unit) await(ctx context.Context, s *session, ended <-chan error) (*proc
 			<-ended
 			return nil, nil
 		case <-u.wake:
+			failures = streak{}
+		case <-again:
 		}
 		next, err := u.launch(ctx)
 		if err != nil {
-			if ctx.Err() == nil {
-				u.log().Error("the plugin cannot be replaced, the one that runs goes on", "error", err)
+			if again = nil; ctx.Err() == nil {
+				t, n := u.host.timing, failures.add(err)
+				u.log().Log(ctx, t.level(n, slog.LevelError), "the plugin cannot be replaced, the one that runs goes on", "error", err)
+				if t.hopeful(n, err) {
+					again = time.After(t.delay(n))
+				}
 			}
 			continue
 		}
@@ -181,9 +189,9 @@ func (u *unit) await(ctx context.Context, s *session, ended <-chan error) (*proc
 	}
 }
 
-// rest tells of a failure and waits for the time to start again. It returns how many
-// failures there have been in a row.
-func (u *unit) rest(ctx context.Context, failures int, err error) int {
+// rest tells of a failure, the last of so many in a row, and waits for the time to start
+// again, which may be that of somebody who asks for it: then it returns true.
+func (u *unit) rest(ctx context.Context, failures int, err error) (roused bool) {
 	t := u.host.timing
 	var again <-chan time.Time
 	var no refusal
@@ -193,7 +201,7 @@ func (u *unit) rest(ctx context.Context, failures int, err error) int {
 	case errors.As(err, &no):
 		u.set(refused)
 		u.want.Log.Error("the plugin is refused until the next reload, or busylamp plugin restart "+u.want.Name, "error", err)
-	case failures >= t.failures:
+	case !t.hopeful(failures, err):
 		u.set(parked)
 		u.want.Log.Warn(fmt.Sprintf("the plugin failed %d times in a row and is parked: mend it, then busylamp plugin restart %s", failures, u.want.Name), "error", err)
 	default:
@@ -202,25 +210,18 @@ func (u *unit) rest(ctx context.Context, failures int, err error) int {
 		defer timer.Stop()
 		again, u.retryAt = timer.C, time.Now().Add(d)
 		u.set(restarting)
-		u.want.Log.Warn("the plugin failed and is started again", "error", err, "in", d.Round(time.Millisecond), "failures", failures)
+		u.want.Log.Log(ctx, t.level(failures, slog.LevelWarn), "the plugin failed and is started again", "error", err, "in", d.Round(time.Millisecond), "failures", failures)
 	}
 	u.mu.Unlock()
 	u.host.outlet.report(ctx, u, busylamp.SourceReport{Down: clean(err.Error(), maxError)})
 	select {
 	case <-again:
-		return failures
+		return false
 	case <-u.wake:
+		return true
 	case <-ctx.Done():
+		return true
 	}
-	return 0
-}
-
-// delay is how long to wait after so many failures in a row. A quarter of it is chance, lest
-// all plugins of a machine start at once.
-func (t timing) delay(failures int) time.Duration {
-	d := t.first << min(failures-1, 20)
-	d = min(d, t.most)
-	return d - time.Duration(rand.Int64N(int64(d)/4+1))
 }
 
 // report returns the status for people.

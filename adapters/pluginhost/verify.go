@@ -20,6 +20,26 @@ func (r refusal) Unwrap() error { return r.error }
 
 func refuse(format string, args ...any) error { return refusal{fmt.Errorf(format, args...)} }
 
+// absence is the error of a file that is not there. An installation may be under way, or a file
+// system be mounted later, so that it is looked for without end.
+type absence struct{ error }
+
+func (a absence) Unwrap() error { return a.error }
+
+// failure is what the system says of a file: a refusal where that is about its mode, its owner,
+// its links or what it is. The rest, such as too many open files, a disk that fails or a file
+// that somebody writes to, may be over at the next try.
+func failure(err error) error {
+	var no syscall.Errno
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return absence{err}
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.ENOEXEC), !errors.As(err, &no):
+		return refusal{err}
+	}
+	return err
+}
+
 // binary is a plugin's file, open: what is run is this file and no other that was put in
 // its place meanwhile.
 type binary struct {
@@ -29,7 +49,7 @@ type binary struct {
 	info   fs.FileInfo
 }
 
-// verify opens and examines what a configuration names. Its errors are refusals.
+// verify opens and examines what a configuration names. Its errors are as of [failure].
 func verify(cfg Config) (*binary, error) {
 	path, err := resolve(cfg.Path)
 	if err != nil {
@@ -58,14 +78,14 @@ func resolve(path string) (string, error) {
 	}
 	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
 	if err != nil {
-		return "", refuse("plugins.dir: %w", err)
+		return "", failure(fmt.Errorf("plugins.dir: %w", err))
 	}
 	real, err := filepath.EvalSymlinks(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "", refuse("%s does not exist: put the plugin there, or correct plugins.dir and the source's plugin", path)
+		return "", absence{fmt.Errorf("%s does not exist: put the plugin there, or correct plugins.dir and the source's plugin", path)}
 	case err != nil:
-		return "", refusal{err}
+		return "", failure(err)
 	case filepath.Dir(real) != dir:
 		return "", refuse("%s is a symbolic link to %s, out of its directory: put the plugin itself there", path, real)
 	}
@@ -77,15 +97,15 @@ func openBinary(path string) (*binary, error) {
 	// Without O_NONBLOCK a FIFO would hold us up before it can be looked at.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, refusal{err}
+		return nil, failure(err)
 	}
 	info, err := f.Stat()
 	switch {
 	case err != nil:
 	case !info.Mode().IsRegular():
-		err = fmt.Errorf("%s is not a regular file (%s): a plugin is a program", path, info.Mode().Type())
+		err = refuse("%s is not a regular file (%s): a plugin is a program", path, info.Mode().Type())
 	case info.Size() > maxBinary:
-		err = fmt.Errorf("%s has %d bytes: a plugin can have at most %d", path, info.Size(), maxBinary)
+		err = refuse("%s has %d bytes: a plugin can have at most %d", path, info.Size(), maxBinary)
 	}
 	sum := sha256.New()
 	if err == nil {
@@ -93,7 +113,7 @@ func openBinary(path string) (*binary, error) {
 	}
 	if err != nil {
 		f.Close()
-		return nil, refusal{err}
+		return nil, failure(err)
 	}
 	return &binary{file: f, path: path, digest: hex.EncodeToString(sum.Sum(nil)), info: info}, nil
 }
@@ -117,7 +137,7 @@ func (b *binary) trusted() error {
 	for dir, own := filepath.Dir(b.path), true; ; dir, own = filepath.Dir(dir), false {
 		info, err := os.Lstat(dir)
 		if err != nil {
-			return refusal{err}
+			return failure(err)
 		}
 		if err := owned(dir, info); err != nil {
 			return err

@@ -69,8 +69,9 @@ func TestVerify(t *testing.T) {
 				t.Errorf("error: %v\nwant: %s", err, c.want)
 			}
 			var no refusal
-			if err != nil && !errors.As(err, &no) {
-				t.Error("not a refusal")
+			away := c.name == "missing" || c.name == "no directory"
+			if err != nil && (isAbsence(err) != away || errors.As(err, &no) == away) {
+				t.Errorf("neither a refusal nor an absence, or the wrong one: %v", err)
 			}
 		})
 	}

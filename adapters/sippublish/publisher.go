@@ -199,6 +199,21 @@ var notes = map[busylamp.State]string{
 	busylamp.Forwarded:    "Calls forwarded",
 }
 
+// SeenAs is as what else a state can be read at the server: the note that tells it from another
+// may be lost on the way.
+func (p Profile) SeenAs(s busylamp.State) busylamp.State {
+	switch {
+	case p == AudioCodes && s.Published():
+		return busylamp.OnThePhone
+	case s == busylamp.Forwarded:
+		return busylamp.Away
+	case s == busylamp.Away || s == busylamp.Available:
+		return s
+	default:
+		return busylamp.Busy
+	}
+}
+
 func (p *Publisher) body(r busylamp.Request) []byte {
 	d := pidf.Document{Entity: string(r.Presentity), DisplayName: r.DisplayName,
 		TupleID: p.cfg.TupleID, Activity: activities[r.State], Note: notes[r.State]}

@@ -207,6 +207,33 @@ func TestStates(t *testing.T) {
 	}
 }
 
+// What a state is read back as is what SeenAs says, or the state itself.
+func TestSeenAs(t *testing.T) {
+	activities := map[string]busylamp.State{"on-the-phone": busylamp.OnThePhone, "meeting": busylamp.Meeting, "presenting": busylamp.Presenting}
+	availabilities := map[pidf.Availability]busylamp.State{pidf.SeenAvailable: busylamp.Available, pidf.SeenAway: busylamp.Away,
+		pidf.SeenBusy: busylamp.Busy, pidf.SeenDoNotDisturb: busylamp.DoNotDisturb}
+	for _, profile := range []Profile{RPID, AudioCodes} {
+		p := &Publisher{cfg: Config{Profile: profile}}
+		for s := busylamp.Away; s <= busylamp.Forwarded; s++ {
+			r := initial
+			r.State = s
+			seen, err := pidf.Read(p.body(r))
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum, ok := seen.Summary(time.Now())
+			got := availabilities[sum.Availability]
+			if a, is := activities[sum.Activity]; is {
+				got = a
+			}
+			same := got == s || s == busylamp.OtherCall && got == busylamp.OnThePhone
+			if !ok || !same && got != profile.SeenAs(s) {
+				t.Errorf("%s: %v reads back as %v (%+v), not as %v", profile, s, got, sum, profile.SeenAs(s))
+			}
+		}
+	}
+}
+
 // A number is published as a user of a host that the server serves (RFC 3261 section 19.1.6).
 func TestNumber(t *testing.T) {
 	p := &Publisher{cfg: Config{Profile: RPID, NumbersAt: "[2001:db8::1]"}}

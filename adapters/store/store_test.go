@@ -20,7 +20,7 @@ func TestRoundTrip(t *testing.T) {
 	dir := place(t)
 	s := open(t, dir, Options{clock: f.clock(1)})
 	want := busylamp.Record{Publisher: "presence", Presentity: "sip:alice@example.com", Tag: "dx200xyz",
-		State: busylamp.DoNotDisturb, Expires: 10 * time.Minute, Refresh: 8 * time.Minute, Unsure: true, Clear: true}
+		State: busylamp.DoNotDisturb, Expires: 10 * time.Minute, Refresh: 8 * time.Minute, Unsure: true, Clear: true, Sourced: true}
 	v := reflect.ValueOf(want)
 	for i := range v.NumField() {
 		if v.Field(i).IsZero() {

@@ -24,8 +24,9 @@ const (
 	valueVersion = 1
 	fixed        = 2 + 3*8
 
-	flagUnsure = 1
-	flagClear  = 2
+	flagUnsure  = 1
+	flagClear   = 2
+	flagSourced = 4
 
 	maxPublisher  = 80
 	maxPresentity = busylamp.MaxURI
@@ -69,6 +70,9 @@ func appendValue(b, key []byte, r *busylamp.Record, now moment) []byte {
 	if r.Clear {
 		flags |= flagClear
 	}
+	if r.Sourced {
+		flags |= flagSourced
+	}
 	end := now.plus(life)
 	b = append(b, valueVersion, flags)
 	b = binary.BigEndian.AppendUint64(b, end.boot)
@@ -92,7 +96,7 @@ func checksum(key, value []byte) uint32 {
 type stored struct {
 	publisher, presentity, tag []byte
 	state                      busylamp.State
-	unsure, clear              bool
+	unsure, clear, sourced     bool
 	end                        moment
 	life, lead                 int64 // ms
 }
@@ -115,7 +119,7 @@ func parse(key, value []byte) (stored, error) {
 	if checksum(key, body) != sum {
 		return s, errors.New("the checksum does not match")
 	}
-	s.unsure, s.clear = body[1]&flagUnsure != 0, body[1]&flagClear != 0
+	s.unsure, s.clear, s.sourced = body[1]&flagUnsure != 0, body[1]&flagClear != 0, body[1]&flagSourced != 0
 	s.end = moment{boot: binary.BigEndian.Uint64(body[2:]), wall: int64(binary.BigEndian.Uint64(body[10:])),
 		up: int64(binary.BigEndian.Uint64(body[18:]))}
 	return s, s.parseRest(body[fixed:])
@@ -185,7 +189,7 @@ func (s *stored) record(now moment, names map[string]string) busylamp.Record {
 	}
 	left := s.left(now)
 	return busylamp.Record{Publisher: name, Presentity: busylamp.Presentity(s.presentity), Tag: string(s.tag),
-		State: s.state, Unsure: s.unsure || s.doubtful(now), Clear: s.clear,
+		State: s.state, Unsure: s.unsure || s.doubtful(now), Clear: s.clear, Sourced: s.sourced,
 		Expires: time.Duration(left) * time.Millisecond,
 		Refresh: time.Duration(max(0, left-s.lead)) * time.Millisecond}
 }

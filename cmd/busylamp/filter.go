@@ -62,40 +62,42 @@ func (f *filter) wants(who busylamp.Presentity) bool {
 		!slices.ContainsFunc(f.except, found)
 }
 
-// filter checks a filter and returns it in canonical form. Somebody in none of the
-// domains that are published for is rather a mistake; domains is nil where these are not
-// known.
+// filter checks a filter but for its users, see [problems.filtered], and returns it in canonical
+// form. Somebody in none of the domains that are published for is rather a mistake; domains is
+// nil where these are not known.
 func (p *problems) filter(at string, c filterConfig, domains []string) filterConfig {
-	known := make(map[string]bool, len(domains))
-	for _, d := range domains {
-		known[d] = true
-	}
-	published := func(at, value, domain string) {
-		if len(known) == 0 || known[domain] {
-			return
-		}
-		fix := "add it there, or remove it here"
-		if len(p.found) < maxProblems { // there may be 100,000 of them
-			if meant := nearest(domain, domains); meant != "" {
-				fix = "did you mean " + meant + "?"
-			}
-		}
-		p.bad(at, value, "is in none of the top-level domains, and whoever is in no such is published nowhere: "+fix)
-	}
 	given := len(c.Domains)
 	c.Domains = p.domains(child(at, "domains"), c.Domains)
 	for i, d := range c.Domains {
-		if len(c.Domains) == given { // else i is another's
-			published(entry(child(at, "domains"), i), d, d)
+		if len(c.Domains) == given && len(domains) > 0 && !slices.Contains(domains, d) { // else i is another's
+			p.nowhere(entry(child(at, "domains"), i), d, d, domains)
 		}
 	}
-	c.Users = p.users(child(at, "users"), c.Users, published)
 	c.Match, c.Except = p.patterns(child(at, "match"), c.Match), p.patterns(child(at, "except"), c.Except)
 	return c
 }
 
+// nowhere reports what is in none of the domains that are published for.
+func (p *problems) nowhere(at, value, domain string, domains []string) {
+	fix := "add it there, or remove it here"
+	if len(p.found) < maxProblems { // there may be 100,000 of them
+		if meant := nearest(domain, domains); meant != "" {
+			fix = "did you mean " + meant + "?"
+		}
+	}
+	p.bad(at, value, "is in none of the top-level domains, and whoever is in no such is published nowhere: "+fix)
+}
+
+// filtered checks the users of the publishers' filters, and brings them into canonical form.
+func (p *problems) filtered(list []publisherConfig, ours residents) {
+	for i := range list {
+		f, at := &list[i].Filter, child(child(entry("publishers", i), "filter"), "users")
+		f.Users = p.users(at, f.Users, ours)
+	}
+}
+
 // users returns presentities in canonical form, nil for none.
-func (p *problems) users(at string, list []string, published func(at, value, domain string)) (out []string) {
+func (p *problems) users(at string, list []string, ours residents) (out []string) {
 	seen := make(map[busylamp.Presentity]string)
 	for i, u := range list {
 		here := entry(at, i)
@@ -107,10 +109,40 @@ func (p *problems) users(at string, list []string, published func(at, value, dom
 		} else {
 			seen[who] = here
 			out = append(out, string(who))
-			published(here, u, who.Domain())
+			p.resident(here, u, who, ours)
 		}
 	}
 	return out
+}
+
+// residents are who is published: nobody else need be named. With no domains, because they
+// are not known, that is anybody.
+type residents struct {
+	*directory
+	list []string // the domains
+}
+
+func newResidents(domains, numbers []string) residents {
+	return residents{newDirectory(config{Domains: domains, Numbers: numbers}), domains}
+}
+
+// resident checks that calls reach somebody by the name that is given, and returns whether.
+func (p *problems) resident(at, value string, who busylamp.Presentity, ours residents) bool {
+	if len(ours.list) == 0 {
+		return true
+	}
+	found, err := ours.Presentity(string(who))
+	switch {
+	case err == nil && found == who:
+		return true
+	case err == nil && found != "":
+		p.bad(at, value, "is a number of ours, at whatever host: write "+string(found))
+	case who.Domain() == "":
+		p.bad(at, value, "begins like none of the top-level numbers, and whoever does not is published nowhere: add its beginning there, or remove it here")
+	default:
+		p.nowhere(at, value, who.Domain(), ours.list)
+	}
+	return false
 }
 
 // patterns checks regular expressions, and returns nil for none.

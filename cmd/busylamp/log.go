@@ -83,3 +83,62 @@ func (l *logWriter) close() {
 	case <-time.After(time.Second):
 	}
 }
+
+// quotas bound the lines that each source brings about, lest one that changes its mind all the
+// time fills the disk and drops the others' lines. What is not told is counted. They belong to
+// one goroutine; the zero value is ready.
+type quotas struct {
+	bySource map[string]*quota // as many as there are in the configuration
+	waiting  bool              // something that is counted is to be told
+}
+
+type quota struct {
+	lines  float64 // that may be told at once
+	filled time.Time
+	untold int
+	since  time.Time // when the first of these was
+}
+
+const (
+	quotaSize   = 200 // lines at once
+	quotaRate   = 50  // lines a second
+	quotaReport = time.Second
+)
+
+// lets tells whether a line may be told, and counts it if not.
+func (q *quotas) lets(source string, now time.Time) bool {
+	one := q.bySource[source]
+	if one == nil {
+		if q.bySource == nil {
+			q.bySource = make(map[string]*quota)
+		}
+		one = &quota{lines: quotaSize, filled: now}
+		q.bySource[source] = one
+	}
+	one.lines = min(quotaSize, one.lines+max(0, now.Sub(one.filled).Seconds())*quotaRate)
+	one.filled = now
+	if one.lines >= 1 {
+		one.lines--
+		return true
+	}
+	if one.untold == 0 {
+		one.since, q.waiting = now, true
+	}
+	one.untold++
+	return false
+}
+
+// tell tells how many lines there were too many of each source, once a second.
+func (q *quotas) tell(now time.Time, say func(source string, untold int)) {
+	if !q.waiting {
+		return
+	}
+	q.waiting = false
+	for source, one := range q.bySource {
+		if one.untold > 0 && now.Sub(one.since) >= quotaReport {
+			say(source, one.untold)
+			one.untold = 0
+		}
+		q.waiting = q.waiting || one.untold > 0
+	}
+}

@@ -10,6 +10,8 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -143,6 +145,7 @@ type sidecar struct {
 	traces     chan struct{} // holds one for each trace under way
 	manager    *notifier
 	plugins    *pluginhost.Host
+	quotas     quotas // of tell
 }
 
 // serveOnce runs under one configuration, beginning with what an earlier sidecar left. It
@@ -298,7 +301,8 @@ func newSidecar(cfg config, log *slog.Logger, state *state, plugins *pluginhost.
 func newPublisher(p publisherConfig, domain string, log *slog.Logger) (*sippublish.Publisher, busylamp.PublisherConfig, error) {
 	core := busylamp.PublisherConfig{Name: p.Name, Expires: p.Expires, InitialExpires: p.InitialExpires,
 		Max: p.MaxOutstanding, Rate: float64(p.Rate), NoSentinel: !p.hasSentinel(),
-		Part: map[string]busylamp.Part{"telephony": busylamp.TelephonyOnly, "rich": busylamp.RichOnly}[p.Part]}
+		Part:   map[string]busylamp.Part{"telephony": busylamp.TelephonyOnly, "rich": busylamp.RichOnly}[p.Part],
+		SeenAs: sippublish.Profile(p.Profile).SeenAs}
 	fail := func(err error) (*sippublish.Publisher, busylamp.PublisherConfig, error) {
 		return nil, core, fmt.Errorf("publisher %s: %w", p.Name, err)
 	}
@@ -367,17 +371,30 @@ func (s *sidecar) close() {
 	}
 }
 
-// tell logs what people should read: above all the changes of a presence.
+// tell logs what people should read: above all the changes of a presence. Those that a source
+// brings about have a quota; those by calls never.
 func (s *sidecar) tell(w busylamp.Work) {
+	now := time.Now()
+	s.quotas.tell(now, func(source string, untold int) {
+		s.log.Info("changes not told: there were too many", "source", source, "changes", untold)
+	})
 	for _, c := range w.Statuses {
 		if c.Presentity == "" {
 			s.log.Info("source", "source", c.Source, "old", c.Old, "new", c.New, "why", c.Reason)
-			continue
+		} else if s.quotas.lets(c.Source, now) {
+			s.log.Info("subscription", "source", c.Source, "presentity", c.Presentity, "old", c.Old, "new", c.New, "why", c.Reason)
 		}
-		s.log.Info("subscription", "source", c.Source, "presentity", c.Presentity, "old", c.Old, "new", c.New, "why", c.Reason)
 	}
 	for _, c := range w.Changes {
-		s.log.Info("presence", "presentity", c.Presentity, "old", c.Old.State, "new", c.New.State, "why", c.Why())
+		why := c.Why()
+		source, limited := strings.CutPrefix(why, "source ")
+		if why == "claim lapsed" && c.New.Source != callsSource { // a source says for how long its claims hold
+			source = c.Old.Source
+			limited = slices.ContainsFunc(s.cfg.Sources, func(one sourceConfig) bool { return one.Name == source })
+		}
+		if !limited || s.quotas.lets(source, now) {
+			s.log.Info("presence", "presentity", c.Presentity, "old", c.Old.State, "new", c.New.State, "why", why)
+		}
 	}
 	for _, n := range w.Notes {
 		level := slog.LevelInfo

@@ -42,12 +42,10 @@ func (p *problems) sources(c *config, domains []string) {
 		p.oneOf("preferred_source", c.Preferred, known[1:], "is none of sources")
 	}
 	p.precedence(c)
-	c.Endpoints = p.endpoints(c.Endpoints)
-	ours := newDirectory(config{Domains: domains, Numbers: c.Numbers})
-	c.Watch = p.watch(c.Watch, c.WatchFile, func(who busylamp.Presentity) bool {
-		found, err := ours.Presentity(string(who))
-		return len(domains) == 0 || err == nil && found == who
-	})
+	ours := newResidents(domains, c.Numbers)
+	p.filtered(c.Publishers, ours)
+	c.Endpoints = p.endpoints(c.Endpoints, ours)
+	c.Watch = p.watch(c.Watch, c.WatchFile, ours)
 	for i, n := range c.Numbers {
 		if !numberStart.MatchString(n) {
 			p.bad(entry("numbers", i), n, `is not the beginning of an E.164 number: write "+" and 1 to 15 digits, in quotes`)
@@ -134,30 +132,45 @@ func (p *problems) precedence(c *config) {
 		if seen[name] {
 			p.bad(at, name, "is there twice: remove one of them")
 		}
+		if name == busylamp.Forwarded.String() && c.Forwarded == "flag" {
+			p.bad(at, name, "is no state while forwarded is flag: set forwarded: state, or remove it here")
+		}
 		seen[name] = true
 	}
 	for _, key := range slices.Sorted(maps.Keys(c.ShownAs)) {
-		at := child("published_as", key)
-		p.state(at, key)
-		if as := c.ShownAs[key]; as != shownNothing {
-			p.state(at, as)
-		}
+		p.shownAs(child("published_as", key), key, c.ShownAs[key])
 	}
 }
 
-// state checks the name of a state, and returns it.
-func (p *problems) state(at, name string) (s busylamp.State) {
+// shownAs checks what a state is published as.
+func (p *problems) shownAs(at, name, as string) {
+	p.state(at, name)
+	switch {
+	case as == shownNothing:
+	case name == busylamp.Available.String() || name == busylamp.Offline.String():
+		p.bad(at, as, "cannot be: "+name+" is also what everybody is of whom nothing is known, and that is published by publishing nothing: remove it")
+	case as == busylamp.Offline.String():
+		p.bad(at, as, "is nothing that is published: write "+shownNothing)
+	default:
+		p.state(at, as)
+	}
+}
+
+// state checks the name of a state.
+func (p *problems) state(at, name string) {
 	names := make([]string, 0, 16)
 	for s := busylamp.Offline; s.String() != busylamp.Unknown.String(); s++ {
 		names = append(names, s.String())
 	}
 	p.oneOf(at, name, names, "is no state")
-	s.UnmarshalText([]byte(name)) // what is none is told of
-	return s
 }
 
+// endpointStates are what an endpoint can be shown as: what is published, and of no other's
+// doing.
+var endpointStates = []string{callsSource, "available", "away", "busy", "meeting", "on-the-phone", "presenting", "do-not-disturb"}
+
 // endpoints checks the applications' presentities, and brings them into canonical form.
-func (p *problems) endpoints(list []endpointConfig) []endpointConfig {
+func (p *problems) endpoints(list []endpointConfig, ours residents) []endpointConfig {
 	seen := make(map[busylamp.Presentity]string)
 	for i := range list {
 		e, at := &list[i], entry("endpoints", i)
@@ -173,9 +186,12 @@ func (p *problems) endpoints(list []endpointConfig) []endpointConfig {
 		if other, again := seen[who]; again {
 			p.bad(here, e.Presentity, "is "+other+" again: remove one of them")
 		}
+		p.resident(here, e.Presentity, who, ours)
 		seen[who], e.Presentity = at, string(who)
-		if e.State != callsSource {
-			p.state(child(at, "state"), e.State)
+		p.oneOf(child(at, "state"), e.State, endpointStates, "is no state of an endpoint")
+		busyAt := child(at, "busy_at")
+		if _, given := p.origins[busyAt]; given && e.State != callsSource {
+			p.add(busyAt, fmt.Sprintf("%d has no effect beside state: %s: set state: %s, or remove it", e.BusyAt, e.State, callsSource))
 		}
 	}
 	return list
@@ -185,16 +201,14 @@ func (p *problems) endpoints(list []endpointConfig) []endpointConfig {
 const maxWatchFile = 64 << 20
 
 // watch returns whom the sources are asked for, of the list and the file.
-func (p *problems) watch(list []string, file string, ours func(busylamp.Presentity) bool) []string {
+func (p *problems) watch(list []string, file string, ours residents) []string {
 	out, seen := make([]string, 0, len(list)), make(map[busylamp.Presentity]bool, len(list))
 	add := func(at, uri string) {
 		who, err := busylamp.ParsePresentity(uri)
 		switch {
 		case err != nil:
 			p.bad(at, uri, "is not the URI of a user: write it like sip:alice@example.com or tel:+31612345678")
-		case !ours(who):
-			p.bad(at, uri, "is in none of the top-level domains or numbers, and whoever is in no such is published nowhere: add it there, or remove it here")
-		case !seen[who]:
+		case p.resident(at, uri, who, ours) && !seen[who]:
 			seen[who] = true
 			out = append(out, string(who))
 		}

@@ -86,16 +86,16 @@ func (c config) table() (order busylamp.Precedence, shown map[busylamp.State]bus
 	if order == nil {
 		order = busylamp.DefaultPrecedence()
 	}
-	at := slices.Index(order, busylamp.Forwarded)
-	switch {
-	case c.Forwarded == "flag" && at >= 0:
-		order = slices.Delete(order, at, at+1)
-	case c.Forwarded == "state" && at < 0:
+	if c.Forwarded == "state" && !slices.Contains(order, busylamp.Forwarded) {
 		order = slices.Insert(order, slices.Index(order, busylamp.DoNotDisturb)+1, busylamp.Forwarded)
 	}
 	shown = make(map[busylamp.State]busylamp.State, len(c.ShownAs))
 	for name, as := range c.ShownAs {
 		shown[stateNamed(name)] = stateNamed(as)
+	}
+	// A call is a call, whoever sees it, unless they are told apart.
+	if as, ok := shown[busylamp.OnThePhone]; ok && c.ShownAs[busylamp.OtherCall.String()] == "" {
+		shown[busylamp.OtherCall] = as
 	}
 	return order, shown
 }
