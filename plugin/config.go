@@ -114,14 +114,17 @@ func (d *decoder) decode(at string, value any, to reflect.Value) {
 }
 
 func (d *decoder) structure(at string, value any, to reflect.Value) {
-	section, ok := value.(map[string]any)
-	if !ok {
-		d.wrong(at, value, "a section with keys of its own")
-		return
-	}
 	fields := map[string]reflect.Value{}
 	var known []string
 	collect(to, fields, &known)
+	section, ok := value.(map[string]any)
+	if !ok {
+		if slices.ContainsFunc(known, func(key string) bool { return d.secret(child(at, key)) }) {
+			value = nil // it may be the secret that belongs within
+		}
+		d.wrong(at, value, "a section with keys of its own")
+		return
+	}
 	for _, key := range sorted(section) {
 		if field, ok := fields[key]; ok {
 			d.decode(child(at, key), section[key], field)
@@ -205,7 +208,7 @@ func (d *decoder) scalar(at string, value any, to reflect.Value) {
 			d.wrong(at, value, wanted(to.Type()))
 			return
 		}
-		if d.secrets[at] {
+		if !d.mayShow(at) {
 			err = errors.New("has a wrong value")
 		}
 		d.problems = append(d.problems, Problem{Key: at, Text: err.Error()})
@@ -240,7 +243,7 @@ func (d *decoder) wrong(at string, value any, want string) {
 	case []any:
 		is = "a list"
 	case string, bool, json.Number:
-		if !d.secrets[at] {
+		if d.mayShow(at) {
 			is = fmt.Sprintf("%.64v", v)
 			if _, ok := v.(string); ok {
 				is = fmt.Sprintf("%.64q", v)

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Source is what an author writes. The host calls Describe, Configure and Run in this order,
-// each but Describe once in a process's life.
+// Source is what an author writes. The host calls Describe, Configure and Run in this order;
+// Run once in a process's life, and Configure perhaps again before it.
 type Source interface {
 	// Describe says what the source is. It does nothing else.
 	Describe() Description

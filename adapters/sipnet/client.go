@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/emiago/sipgo/sip"
@@ -23,6 +24,10 @@ type Config struct {
 	Username, Password string
 	// Resolver asks DNS; nil for the system's.
 	Resolver *net.Resolver
+	// Realms says whether a challenge of a realm is answered, for a server whose word is not
+	// to be taken for that: what it makes of our answer it could try passwords on. nil
+	// answers all.
+	Realms func(realm string) bool
 	// OnRequest answers a request that the server sends over our own socket or connection, by
 	// a response made with sip.NewResponseFromRequest, or not at all (nil). It is called from
 	// up to 64 goroutines, never with ACK, and again for a request that is sent again. Close
@@ -31,9 +36,13 @@ type Config struct {
 	// AnyPeer takes requests over UDP from any address, and not from the server's alone: who
 	// notifies need not be who was subscribed at.
 	AnyPeer bool
-	// Patient has the reading wait for OnRequest where there are too many requests, and
-	// refuses none: for one that is quick, and that waits for no answer of this client.
+	// Patient has OnRequest called for one request after another of a socket or connection,
+	// in the order in which they came, and the reading wait where there are too many, so that
+	// none is refused: for one that is quick, and that waits for no answer of this client.
 	Patient bool
+	// MaxMessage bounds a message on a connection, in bytes; 0 for 65,535, which bounds its
+	// headers in any case. A larger one ends the connection.
+	MaxMessage int
 	// OnLost is told that a socket or connection of ours has ended: what the server sends to
 	// a Contact with its address is lost. It must not wait for the client.
 	OnLost func(local netip.AddrPort)
@@ -72,11 +81,11 @@ func newClient(cfg Config, pace tempo) (*Client, error) {
 	if target.Host == "" {
 		return nil, fmt.Errorf("server %s: no host", target)
 	}
-	c := &Client{cfg: cfg, log: cfg.Log, pace: pace, in: newInbound(cfg),
-		auth: authenticator{username: cfg.Username, password: cfg.Password}}
-	if c.log == nil {
-		c.log = slog.New(slog.DiscardHandler)
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	c := &Client{cfg: cfg, log: cfg.Log, pace: pace, in: newInbound(cfg),
+		auth: authenticator{username: cfg.Username, password: cfg.Password, realms: cfg.Realms}}
 	if cfg.Resolver == nil {
 		cfg.Resolver = net.DefaultResolver
 	}
@@ -97,6 +106,13 @@ func newClient(cfg Config, pace tempo) (*Client, error) {
 		c.learn([]place{{addr: netip.AddrPortFrom(ip.Unmap(), target.port()), name: target.Host}})
 	}
 	return c, nil
+}
+
+// Challenged returns whether the server has asked who we are in a realm, of late.
+func (c *Client) Challenged(realm string) bool {
+	c.auth.mu.Lock()
+	defer c.auth.mu.Unlock()
+	return slices.ContainsFunc(c.auth.spaces, func(s *space) bool { return s.realm == realm })
 }
 
 // Close ends all connections. Requests that are under way fail first.

@@ -46,7 +46,9 @@ func (p *path) openUDP() error {
 // readUDP ends when the socket is closed. An answer is known by its transaction, not by
 // where it comes from (RFC 3261 section 17.1.3).
 func (p *path) readUDP() {
+	run, end := p.in.turns(&p.workers)
 	defer func() {
+		end()
 		p.broken.Store(true)
 		p.in.lost(unmapped(p.udp.LocalAddr().(*net.UDPAddr).AddrPort()))
 	}()
@@ -59,7 +61,7 @@ func (p *path) readUDP() {
 		}
 		if bytes.HasPrefix(b[:n], []byte("SIP/2.0 ")) || p.takes(from) {
 			if msg, err := parser.ParseSIP(b[:n]); err == nil {
-				p.fromDatagram(msg, from)
+				p.fromDatagram(msg, from, run)
 			}
 		}
 	}

@@ -15,7 +15,8 @@ import (
 // requests of a client. What it learns from a challenge goes on later requests unasked, so
 // that a steady state costs one transaction each.
 type authenticator struct {
-	username, password string // username "": nothing is answered
+	username, password string                  // username "": nothing is answered
+	realms             func(realm string) bool // those that are answered; nil: all
 
 	mu     sync.Mutex
 	spaces []*space // the oldest first
@@ -135,6 +136,11 @@ func (a *authenticator) answer(host, from string, wanted []challenge, held []cre
 	if a.username == "" {
 		return held, fmt.Sprintf("%s wants to know who we are in realm %q: set username and password",
 			wanted[0].who(), cut(wanted[0].Realm))
+	}
+	for _, w := range wanted {
+		if a.realms != nil && !a.realms(w.Realm) {
+			return held, fmt.Sprintf("%s asks who we are in realm %q, which is none of the configured server's", w.who(), cut(w.Realm))
+		}
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -1,9 +1,12 @@
 package sipnet
 
 import (
+	"cmp"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 
 	"github.com/emiago/sipgo/sip"
 )
@@ -14,15 +17,18 @@ type inbound struct {
 	handle  func(*sip.Request) *sip.Response
 	slots   chan struct{} // one for each handler that runs
 	anyPeer bool          // not the server alone is answered
-	patient bool          // who reads waits for a slot
+	patient bool          // one after another is handled, and who reads waits for that
 	lost    func(local netip.AddrPort)
+	most    int // bytes of a message on a connection
+	log     *slog.Logger
 }
 
 // maxHandlers bounds the requests of a server that are handled at a time.
 const maxHandlers = 64
 
 func newInbound(cfg Config) *inbound {
-	in := &inbound{handle: cfg.OnRequest, slots: make(chan struct{}, maxHandlers), anyPeer: cfg.AnyPeer, patient: cfg.Patient, lost: cfg.OnLost}
+	in := &inbound{handle: cfg.OnRequest, slots: make(chan struct{}, maxHandlers), anyPeer: cfg.AnyPeer, patient: cfg.Patient,
+		lost: cfg.OnLost, most: cmp.Or(cfg.MaxMessage, maxHead), log: cfg.Log}
 	if in.handle == nil {
 		in.handle = optionsOnly
 	}
@@ -42,7 +48,23 @@ func optionsOnly(req *sip.Request) *sip.Response {
 	return res
 }
 
-// take handles a request in a goroutine of its own, started by run, and answers it by
+// turns has what it is given run in goroutines of a path: each in one of its own, or for the
+// patient one after another, in order, with so many waiting that reading goes on meanwhile.
+// end says that no more will come.
+func (in *inbound) turns(workers *sync.WaitGroup) (run func(func()), end func()) {
+	if !in.patient {
+		return workers.Go, func() {}
+	}
+	queue := make(chan func(), maxHandlers)
+	workers.Go(func() {
+		for f := range queue {
+			f()
+		}
+	})
+	return func(f func()) { queue <- f }, func() { close(queue) } // a handler waits for nobody who reads
+}
+
+// take handles a request in a goroutine as run has it, see turns, and answers it by
 // reply, the way back. A malformed one is dropped; so is ACK, which has no answer. It
 // comes again when the answer was lost: the handler has to bear that.
 func (in *inbound) take(req *sip.Request, l link, run func(func()), reply func([]byte)) {
@@ -51,14 +73,14 @@ func (in *inbound) take(req *sip.Request, l link, run func(func()), reply func([
 	}
 	req.SetTransport(strings.ToUpper(l.transport))
 	req.SetSource(unmapped(l.remote).String())
-	if in.patient {
-		in.slots <- struct{}{} // a handler waits for nobody who reads
-	} else if !in.free() {
+	if !in.patient && !in.free() {
 		reply([]byte(sip.NewResponseFromRequest(req, sip.StatusServiceUnavailable, "Service Unavailable", nil).String()))
 		return
 	}
 	run(func() {
-		defer func() { <-in.slots }()
+		if !in.patient {
+			defer func() { <-in.slots }()
+		}
 		if res := in.handle(req); res != nil {
 			reply([]byte(res.String()))
 		}
@@ -99,20 +121,20 @@ func wellFormed(req *sip.Request) bool {
 	return true
 }
 
-// fromDatagram takes a message that came in a datagram.
-func (p *path) fromDatagram(msg sip.Message, from netip.AddrPort) {
+// fromDatagram takes a message that came in a datagram. run is for a request.
+func (p *path) fromDatagram(msg sip.Message, from netip.AddrPort, run func(func())) {
 	l := p.linkUDP(from)
 	p.deliver(msg, l, from == p.addr)
 	if req, ok := msg.(*sip.Request); ok && p.takes(from) {
-		p.in.take(req, l, p.workers.Go, func(b []byte) { p.udp.WriteToUDPAddrPort(b, from) })
+		p.in.take(req, l, run, func(b []byte) { p.udp.WriteToUDPAddrPort(b, from) })
 	}
 }
 
-// fromStream takes a message that came in by a connection.
-func (p *path) fromStream(msg sip.Message, s *stream, l link) {
+// fromStream takes a message that came in by a connection. run is for a request.
+func (p *path) fromStream(msg sip.Message, s *stream, l link, run func(func())) {
 	p.deliver(msg, l, true)
 	if req, ok := msg.(*sip.Request); ok {
-		p.in.take(req, l, p.workers.Go, s.reply)
+		p.in.take(req, l, run, s.reply)
 	}
 }
 

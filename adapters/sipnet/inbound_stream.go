@@ -13,7 +13,7 @@ const crlf2 = "\r\n\r\n"
 
 var pong = []byte("\r\n")
 
-// maxHead bounds a message's start line and headers, as the parser bounds the whole of it.
+// maxHead bounds a message's start line and headers; the parser bounds the whole of it.
 const maxHead = 1<<16 - 1
 
 var errHead = errors.New("a message without an end of its headers")
@@ -59,7 +59,7 @@ func (f *framer) feed(b []byte, message func(sip.Message), ping func()) error {
 func (f *framer) head() (whole bool, err error) {
 	b := f.parser.Buffer().Bytes()
 	from := max(f.looked-len(crlf2)+1, 0)
-	if bytes.Contains(b[from:], []byte(crlf2)) {
+	if i := bytes.Index(b[from:], []byte(crlf2)); i >= 0 && from+i <= maxHead {
 		f.looked = 0
 		return true, nil
 	}

@@ -124,15 +124,24 @@ func (p *path) open() (*stream, error) {
 	p.workers.Go(func() {
 		defer p.in.lost(unmapped(l.local))
 		defer stop()
-		s.end(s.read(func(msg sip.Message) { p.fromStream(msg, s, l) }))
+		run, end := p.in.turns(&p.workers)
+		defer end()
+		why := s.read(p.in.most, func(msg sip.Message) { p.fromStream(msg, s, l, run) })
+		if errors.Is(why, sip.ErrMessageTooLarge) || errors.Is(why, errHead) {
+			p.in.log.Warn("the server sends too large a message: the connection is ended",
+				"server", l.remote, "most", p.in.most, "headers", maxHead, "why", why)
+		}
+		s.end(why)
 	})
 	return s, nil
 }
 
 // read ends with the connection. What is no SIP ends it, since nobody could tell where the
-// next message begins; so does a message over 64 kB, the parser's limit.
-func (s *stream) read(deliver func(sip.Message)) error {
-	f := framer{parser: sip.NewParser().NewSIPStream()}
+// next message begins; so does a message over so many bytes.
+func (s *stream) read(most int, deliver func(sip.Message)) error {
+	parser := sip.NewParser()
+	parser.MaxMessageLength = most
+	f := framer{parser: parser.NewSIPStream()}
 	defer f.parser.Close()
 	b := make([]byte, 1<<16)
 	for {

@@ -78,7 +78,7 @@ func (p *problems) tls(at string, s accountSettings, a *account) {
 	a.tls = sipnet.TLS{CAFile: s.TLS.CAFile, CertFile: s.TLS.CertFile, KeyFile: s.TLS.KeyFile, ServerName: s.TLS.ServerName}
 	switch {
 	case first.Transport == "tls":
-		a.tls.SkipVerify = !s.TLS.Verify
+		a.tls.SkipVerify = s.TLS.Verify != nil && !*s.TLS.Verify
 		c, err := sipnet.New(sipnet.Config{Server: first, TLS: a.tls})
 		if err != nil {
 			p.add(at+"tls", "%v", err)

@@ -19,12 +19,76 @@ type voice struct {
 	telephony bool
 	since     time.Time
 	until     time.Time // the end of its subscription; it is set before anything is known
+	ends      time.Time // when the document says that it ends (RFC 4480 section 3.1); zero: open
+}
+
+// end returns until when a claim of it holds.
+func (v voice) end() time.Time {
+	if late := v.until.Add(slack); v.ends.IsZero() || late.Before(v.ends) {
+		return late
+	}
+	return v.ends
+}
+
+// holds returns whether it says anything at a time.
+func (v voice) holds(now time.Time) bool {
+	return v.known && now.Before(v.until) && (v.ends.IsZero() || now.Before(v.ends))
 }
 
 // hearing is a voice, and what is needed to understand the next document.
 type hearing struct {
 	voice voice
 	table *dialoginfo.Table // of the dialogs that have been told of; nil: none yet
+
+	seen   pidf.Seen // the document, as long as review is set
+	review time.Time // when what seen says changes next; zero: never
+}
+
+// outlasts is when nobody believes what is said any more; zero: nothing is said.
+func (h *hearing) outlasts() time.Time {
+	if !h.voice.known {
+		return time.Time{}
+	}
+	return h.voice.until.Add(slack)
+}
+
+// hear takes a presence document, and when it is to be looked at again: activities begin and
+// end (RFC 4480 section 3.1) without another NOTIFY.
+func (h *hearing) hear(seen pidf.Seen, now time.Time) {
+	h.voice.ofSeen(seen, now)
+	h.seen, h.review = pidf.Seen{}, changes(seen, now)
+	if !h.review.IsZero() {
+		h.seen = seen
+	}
+}
+
+// reconsider looks at the document again.
+func (h *hearing) reconsider(now time.Time) { h.hear(h.seen, now) }
+
+// changes returns when an activity begins or ends next, zero for never.
+func changes(seen pidf.Seen, now time.Time) (next time.Time) {
+	consider := func(d pidf.Doing) {
+		for _, t := range []time.Time{d.From, d.Until} {
+			if t.After(now) {
+				next = earlier(next, t)
+			}
+		}
+	}
+	for i := range seen.Persons {
+		consider(seen.Persons[i].Doing)
+	}
+	for i := range seen.Tuples {
+		consider(seen.Tuples[i].Doing)
+	}
+	return next
+}
+
+// earlier returns the earlier of two times, where zero is never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // availabilities are pidf's in the contract's words.
@@ -32,13 +96,14 @@ var availabilities = [...]plugin.Availability{pidf.SeenUnknown: plugin.Unknown, 
 	pidf.SeenAvailable: plugin.Available, pidf.SeenAway: plugin.Away, pidf.SeenBusy: plugin.Busy,
 	pidf.SeenDoNotDisturb: plugin.DoNotDisturb}
 
-// ofSeen takes a presence document, without what the host itself has published.
-func (v *voice) ofSeen(seen pidf.Seen, own func(string) bool, now time.Time) {
-	s, ok := seen.Without(own).Summary(now)
+// ofSeen takes a presence document.
+func (v *voice) ofSeen(seen pidf.Seen, now time.Time) {
+	s, ok := seen.Summary(now)
 	*v = voice{until: v.until}
 	if ok {
 		v.known, v.available, v.activity = true, availabilities[s.Availability], s.Activity
 		v.note, v.device, v.away, v.since = s.Note, s.Device, s.OutOfOffice, s.Since
+		v.ends = s.Until
 	}
 }
 
@@ -53,11 +118,11 @@ func (v *voice) ofTable(t *dialoginfo.Table) {
 	}
 }
 
-// take takes a NOTIFY's document. An error says that it does not follow on those before.
+// take takes a NOTIFY's document, without what the host itself has published (own). An error says that it does not follow on those before.
 func (h *hearing) take(d document, own func(string) bool, now time.Time) error {
 	switch d.kind {
 	case ofPresence:
-		h.voice.ofSeen(d.seen, own, now)
+		h.hear(d.seen.Without(own), now)
 	case ofDialogs:
 		if h.table == nil {
 			h.table = &dialoginfo.Table{}
@@ -94,7 +159,7 @@ func (v voice) strength() int {
 func (p *person) voices(now time.Time) []voice {
 	var all []voice
 	add := func(v voice) {
-		if v.known && now.Before(v.until) {
+		if v.holds(now) {
 			all = append(all, v)
 		}
 	}
@@ -120,15 +185,14 @@ func (p *person) claim(now time.Time) (c plugin.Claim, ok bool) {
 	best := 0
 	for _, v := range p.voices(now) {
 		c.OutOfOffice = c.OutOfOffice || v.away
-		if n := v.strength(); n < best || n == best && !v.until.After(c.Until) {
+		if n := v.strength(); n < best || n == best && !v.end().After(c.Until) {
 			continue
 		} else {
 			best = n
 		}
 		c.Availability, c.Activity, c.Note, c.Device = v.available, v.activity, v.note, v.device
-		c.Telephony, c.Since, c.Until = v.telephony, v.since, v.until
+		c.Telephony, c.Since, c.Until = v.telephony, v.since, v.end()
 	}
-	c.Until = c.Until.Add(slack)
 	if c.Since.After(now) || now.Sub(c.Since) > 365*24*time.Hour {
 		c.Since = time.Time{} // a clock that is wrong
 	}

@@ -44,7 +44,7 @@ type tlsSettings struct {
 	CertFile   string `yaml:"cert_file"`
 	KeyFile    string `yaml:"key_file"`
 	ServerName string `yaml:"server_name"`
-	Verify     bool   `yaml:"verify"`
+	Verify     *bool  `yaml:"verify"` // nil: yes
 }
 
 // config is what the settings amount to.
@@ -91,7 +91,7 @@ var keys = []plugin.Key{
 	{Name: "domain", Doc: "of telephone numbers: tel:+31... is sip:+31...@domain;user=phone", Default: "the host of uri"},
 	{Name: "tls", Doc: "ca_file, cert_file, key_file, server_name, verify: for transport tls"},
 	{Name: "event", Doc: "presence, dialog or both", Default: "presence"},
-	{Name: "expires", Doc: "how long a subscription is asked for", Default: "3600s"},
+	{Name: "expires", Doc: "how long a subscription is asked for: a server that has lost it is noticed by then", Default: "600s"},
 	{Name: "timeout", Doc: "for an answer, and then for a NOTIFY (Timers F and N)", Default: "32s"},
 	{Name: "lists", Doc: "resource lists (RFC 4662) whose members need no subscription of their own"},
 	{Name: "accounts", Doc: "several of name, server, uri, username, ...: the preferred one first"},
@@ -101,15 +101,14 @@ var keys = []plugin.Key{
 
 // readConfig makes a configuration of a section, or says what is wrong with it.
 func readConfig(section plugin.Config) (*config, error) {
-	s := settings{Event: presence.name, Expires: time.Hour, Timeout: 32 * time.Second, UserAgent: "busylamp", Most: 100_000}
-	s.TLS.Verify = true
+	s := settings{Event: presence.name, Expires: 10 * time.Minute, Timeout: 32 * time.Second, UserAgent: "busylamp", Most: 100_000}
 	if err := section.Decode(&s); err != nil {
 		return nil, err
 	}
 	cfg := &config{expires: s.Expires, timeout: s.Timeout, userAgent: s.UserAgent, most: s.Most, own: pidf.Own(section.OwnTuples)}
 	var p problems
 	p.general(s, cfg)
-	if len(s.Accounts) > 0 && s.accountSettings != (accountSettings{TLS: tlsSettings{Verify: true}}) {
+	if len(s.Accounts) > 0 && s.accountSettings != (accountSettings{}) {
 		p.add("accounts", "they stand beside settings of a single account: move those into the list, or remove it")
 	}
 	if len(s.Accounts) == 0 {

@@ -48,7 +48,7 @@ func TestSamples(t *testing.T) {
 	a := s.cfg.accounts[0]
 	if a.server != (sipnet.Target{Host: "pbx2.example.com", Transport: "tcp"}) || a.uri.String() != "sip:busylamp@pbx2.example.com" ||
 		a.username != "busylamp" || a.password != "change-me" || a.domain != "pbx2.example.com" || len(s.cfg.packages) != 2 ||
-		s.cfg.expires != time.Hour || s.cfg.timeout != 32*time.Second || len(s.cfg.lists) != 1 {
+		s.cfg.expires != 10*time.Minute || s.cfg.timeout != 32*time.Second || len(s.cfg.lists) != 1 {
 		t.Errorf("%+v", s.cfg)
 	}
 	if err := plugintest.Configure(t, s, several); err != nil {

@@ -11,7 +11,8 @@ import (
 	"github.com/busylamp/busylamp/plugin"
 )
 
-// TestConnectorWords: how the server answers for our own account is how the connector stands.
+// TestConnectorWords: any answer of the server says that it is there; only a SUBSCRIBE says that
+// our account is refused, see TestDummy and TestDenied.
 func TestConnectorWords(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -20,7 +21,7 @@ func TestConnectorWords(t *testing.T) {
 		reason string
 	}{
 		{"200 OK", plugin.Up, ""}, {"405 Method Not Allowed", plugin.Up, ""}, {"480 Temporarily Unavailable", plugin.Up, ""},
-		{"403 Forbidden", plugin.Forbidden, "403 Forbidden"}, {"401 Unauthorized", plugin.Forbidden, "401 Unauthorized"},
+		{"403 Forbidden", plugin.Up, ""}, {"401 Unauthorized", plugin.Up, ""},
 		{"404 Not Found", plugin.CredentialsNotFound, "sip:busylamp@example.com"},
 		{"503 Service Unavailable", plugin.ConnectionError, "503 Service Unavailable"},
 	} {

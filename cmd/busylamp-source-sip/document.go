@@ -76,16 +76,26 @@ func readDocument(mime string, body []byte) (d document, err error) {
 	return d, err
 }
 
-// readParts reads the documents of a list's members. One that cannot be read is left out, and
-// costs the others nothing.
+// maxInstances bounds a list server's subscriptions to one member: as many as phones that a
+// person may have, with room.
+const maxInstances = 32
+
+// readParts reads the documents of a list's members, each once, however often it is named. One
+// that cannot be read is left out, and costs the others nothing.
 func (d *document) readParts() {
 	d.parts = map[string]document{}
-	for _, r := range d.list.Resources {
+	read := map[string]bool{}
+	for n := range d.list.Resources {
+		r := &d.list.Resources[n]
+		r.Instances = r.Instances[:min(len(r.Instances), maxInstances)]
 		for _, i := range r.Instances {
-			if part, ok := d.list.Part(i.CID); ok {
-				if one, err := readDocument(part.ContentType, part.Body); err == nil && one.kind != ofList {
-					d.parts[i.CID] = one
-				}
+			part, ok := d.list.Part(i.CID)
+			if !ok || read[i.CID] {
+				continue
+			}
+			read[i.CID] = true
+			if one, err := readDocument(part.ContentType, part.Body); err == nil && one.kind != ofList {
+				d.parts[i.CID] = one
 			}
 		}
 	}

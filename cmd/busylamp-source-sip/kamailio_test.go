@@ -134,7 +134,7 @@ func TestKamailio(t *testing.T) {
 	addr := kamailio(t)
 	for i, transport := range []string{"udp", "tcp"} {
 		who := fmt.Sprintf("sip:user%d@example.com", i)
-		h, stop := start(t, map[string]any{"server": addr, "transport": transport, "uri": "sip:busylamp@example.com"})
+		h, stop := start(t, map[string]any{"server": addr, "transport": transport, "uri": "sip:busylamp@example.com", "expires": "3600s"})
 		h.connector(plugin.Up) // by 405 to OPTIONS
 		h.watch(who)
 		h.sub(who, plugin.Active)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
+	"github.com/busylamp/busylamp/adapters/rlmi"
 	"github.com/busylamp/busylamp/adapters/sipnet"
 	"github.com/busylamp/busylamp/plugin"
 )
@@ -32,40 +34,50 @@ type line struct {
 	heard   bool   // it has answered something
 	down    bool   // it cannot be reached
 	why     string
-	next    chan time.Duration // until it is asked again
-	pause   time.Duration      // between two of our asking a server that refuses us
+	next    chan question
+	pause   time.Duration // between two of our asking a server that refuses us
+	again   time.Time     // when it may be asked again that does
 }
 
 // Times between two times of asking a server for a word: while it is well, which keeps a way
 // through a NAT open, too; while it cannot be reached; and while it refuses our password, for
 // there are servers that lock out who tries too often.
 const (
-	askWell     = 30 * time.Second
-	askDown     = 5 * time.Second
-	askDenied   = 30 * time.Second
-	mostDenied  = 10 * time.Minute
-	askTimeout  = 8 * time.Second
-	maxAttempts = 2 // ways to ask: OPTIONS, and a SUBSCRIBE
+	askWell    = 30 * time.Second
+	askDown    = 5 * time.Second
+	askDenied  = 30 * time.Second
+	mostDenied = 10 * time.Minute
+	askTimeout = 8 * time.Second
+	askOwn     = 20 // times, of which one is about our own address as well
 )
+
+// question is what to ask a server next.
+type question struct {
+	pause  time.Duration // before
+	denied bool          // it refuses our account: ask whether it still does
+	own    bool          // ask whether it knows our own address
+}
 
 // probed is what became of asking.
 type probed struct {
-	line *line
-	answer
+	line    *line
+	word    answer // of whichever kind: the server can be reached
+	fetched answer // to a SUBSCRIBE; code 0: none was sent, or it was not answered
+	own     answer // to OPTIONS to our own address; likewise
 }
 
 // dial makes the lines. It connects nothing yet.
 func (w *watcher) dial() error {
 	for i := range w.cfg.accounts {
 		a := &w.cfg.accounts[i]
-		l := &line{account: a, agent: w.cfg.userAgent, timeout: w.cfg.timeout, next: make(chan time.Duration, 1), life: w.life}
+		l := &line{account: a, agent: w.cfg.userAgent, timeout: w.cfg.timeout, next: make(chan question, 1), life: w.life}
 		l.peers.clients, l.peers.deaf = map[sipnet.Target]*sipnet.Client{}, map[sipnet.Target]time.Time{}
 		first := a.server
 		if a.proxy != (sipnet.Target{}) {
 			first, l.route = a.proxy, a.serverRoute()
 		}
 		l.config = sipnet.Config{Server: first, TLS: a.tls, Username: a.username, Password: a.password,
-			OnRequest: w.inbound, OnLost: w.onLost, AnyPeer: true, Patient: true, Log: w.log}
+			OnRequest: w.inbound, OnLost: w.onLost, AnyPeer: true, Patient: true, MaxMessage: rlmi.MaxBytes, Log: w.log}
 		var err error
 		if l.client, err = sipnet.New(l.config); err != nil {
 			return fmt.Errorf("account %s: %w", a.name, err)
@@ -89,11 +101,12 @@ func (w *watcher) hangUp() {
 // subscribe sends a SUBSCRIBE and waits for its answer.
 func (l *line) subscribe(o outgoing) answer {
 	if c, t := l.direct(o, time.Now()); c != nil {
-		if a := l.send(c, o, min(peerTimeout, l.timeout)); a.code != 0 {
+		a := l.send(c, o, min(peerTimeout, l.timeout))
+		if a.code != 0 && !challenged(a.code) {
 			return a
 		}
 		l.deafen(t, time.Now())
-		o.cseq++
+		o.cseq = max(o.cseq, a.cseq) + 1
 	}
 	return l.send(l.client, o, l.timeout)
 }
@@ -112,16 +125,18 @@ func (l *line) send(c *sipnet.Client, o outgoing, timeout time.Duration) answer 
 
 // probe asks the server for a word, again and again.
 func (l *line) probe(w *watcher) {
-	for {
+	var q question
+	for n := 0; ; n++ {
+		q.own = q.own || n%askOwn == 0
 		select {
-		case w.probes <- probed{line: l, answer: l.ask()}:
+		case w.probes <- l.ask(q):
 		case <-l.life.Done():
 			return
 		}
 		select {
-		case pause := <-l.next:
+		case q = <-l.next:
 			select {
-			case <-time.After(pause):
+			case <-time.After(q.pause):
 			case <-l.life.Done():
 				return
 			}
@@ -131,54 +146,97 @@ func (l *line) probe(w *watcher) {
 	}
 }
 
-// ask sends OPTIONS, and where that is not answered a SUBSCRIBE that ends at once: there are
-// presence servers that have nothing to say to the one.
-func (l *line) ask() (a answer) {
-	for i := range maxAttempts {
-		req := l.account.options(i > 0)
-		ctx, cancel := context.WithTimeout(l.life, min(askTimeout, l.timeout))
-		res, err := l.client.Do(ctx, req)
-		cancel()
-		if a = readAnswer(req, res, err); a.code != 0 || l.life.Err() != nil {
-			break
+// ask sends OPTIONS to the server itself: any answer says that it can be reached, and none says
+// anything of our account. Where there is none, or that wants to know who we are, it sends a
+// SUBSCRIBE that ends at once: there are presence servers that have nothing to say to OPTIONS.
+// One that refuses us is asked by that alone.
+func (l *line) ask(q question) probed {
+	p, a := probed{line: l}, l.account
+	if !q.denied {
+		p.word = l.once(a.options(a.serverURI()))
+		if q.own && p.word.code != 0 {
+			p.own = l.once(a.options(a.uri))
 		}
 	}
-	return a
+	if p.word.code == 0 || challenged(p.word.code) {
+		p.fetched = l.once(a.fetch(l.route))
+		if p.word.code == 0 {
+			p.word = p.fetched
+		}
+	}
+	return p
 }
 
-// hear takes what an answer tells of the account. A 403 is about a presentity, unless it is to
-// a question about ourselves.
-func (l *line) hear(a answer, ourselves bool) {
-	if a.code == 0 {
-		return
-	}
-	l.heard = true
+// once sends a question.
+func (l *line) once(req *sip.Request) answer {
+	ctx, cancel := context.WithTimeout(l.life, min(askTimeout, l.timeout))
+	defer cancel()
+	res, err := l.client.Do(ctx, req)
+	return readAnswer(req, res, err)
+}
+
+// challenged returns whether an answer is a challenge that we could not meet.
+func challenged(code int) bool { return code == 401 || code == 407 }
+
+// hear takes what an answer to a SUBSCRIBE tells of the account. fresh says that it began a
+// dialog: there are servers that believe whoever is in one already. A 403 is about a presentity.
+func (l *line) hear(now time.Time, a answer, fresh bool) {
+	l.heard = l.heard || a.code != 0
 	switch {
-	case a.code == 401 || a.code == 407 || ourselves && (a.code == 403 || a.code == 603):
-		l.denied = strconv.Itoa(a.code) + " " + a.reason
-	case a.code != 503:
+	case challenged(a.code):
+		l.deny(now, a)
+	case fresh && a.code/100 == 2:
+		l.denied, l.pause = "", 0
+	}
+}
+
+// fetched takes the same of a SUBSCRIBE to our own address. Whatever a server answers that has
+// let us pass, it has let us: our address may be one that it does not serve. That is no proof
+// that it lets us in to the others, and the next refusal has us wait the longer.
+func (l *line) fetched(now time.Time, a answer) {
+	switch {
+	case challenged(a.code):
+		l.deny(now, a)
+	case a.code/100 >= 2 && a.code/100 != 5 && a.code != 408: // those can be of somebody in between
 		l.denied = ""
-		l.pause = 0
 	}
-	if ourselves {
-		l.unknown = a.code == 404 || a.code == 604
+}
+
+// deny notes that the account is refused, and when it may be tried again. Refusals that were
+// under way meanwhile are the same one.
+func (l *line) deny(now time.Time, a answer) {
+	if l.denied == "" || !now.Before(l.again) {
+		l.pause = min(max(2*l.pause, askDenied), mostDenied)
+		l.again = now.Add(l.pause)
 	}
+	l.denied = strconv.Itoa(a.code) + " " + a.reason
 }
 
 // probed takes what a server said when it was asked.
-func (w *watcher) probed(p probed) {
+func (w *watcher) probed(now time.Time, p probed) {
 	l := p.line
-	l.hear(p.answer, true)
-	w.look(time.Now())
-	pause := askWell
-	switch {
-	case l.denied != "":
-		l.pause = min(max(2*l.pause, askDenied), mostDenied)
-		pause = l.pause
-	case l.down || p.code == 0:
-		pause = max(askDown, min(p.retryAfter, mostDenied))
+	l.heard = l.heard || p.word.code != 0
+	l.fetched(now, p.fetched)
+	if code := cmp.Or(p.fetched.code, p.own.code); code != 0 {
+		l.unknown = code == 404 || code == 604
 	}
-	l.next <- pause
+	w.look(now)
+	q := question{pause: askWell, denied: l.denied != "", own: l.unknown}
+	switch {
+	case l.down || p.word.code == 0:
+		q.pause = max(askDown, min(p.word.retryAfter, mostDenied), l.wait(now))
+	case q.denied:
+		q.pause = max(askDenied, l.wait(now))
+	}
+	l.next <- q
+}
+
+// wait is how long a server that refuses us is left alone still.
+func (l *line) wait(now time.Time) time.Duration {
+	if l.denied == "" {
+		return 0
+	}
+	return l.again.Sub(now)
 }
 
 // look finds how the servers stand, and tells the host if that has changed. A server that is
@@ -188,7 +246,7 @@ func (w *watcher) look(now time.Time) {
 		was := l.down
 		l.down, l.why = reachable(l.client.Status())
 		if was && !l.down {
-			w.reach(now, func(s *sub) bool { return s.account == i })
+			w.reach(now, calmly, func(s *sub) bool { return s.account == i })
 		}
 	}
 	if c := w.connector(); c.State != 0 && c != w.told {
@@ -274,6 +332,9 @@ func (w *watcher) inbound(req *sip.Request) *sip.Response {
 		res := respond(reply{code: 405, reason: "Method Not Allowed"})
 		res.AppendHeader(sip.NewHeader("Allow", "NOTIFY, OPTIONS"))
 		return res
+	}
+	if !w.knows(req.CallID().Value()) {
+		return respond(replyNoDialog) // before its body is read: anybody can send one
 	}
 	n, r := readNotify(req)
 	if r.code != 0 {

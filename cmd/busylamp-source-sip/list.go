@@ -29,6 +29,8 @@ type member struct {
 type instance struct {
 	hearing
 	verdict verdict
+	heard   bool // there was a document
+	stale   bool // the list names it no more, and has not said that it has ended
 }
 
 // Times between two attempts at a list that is refused.
@@ -57,7 +59,7 @@ func (w *watcher) serve(g *leg) (served, waits bool) {
 		if l.sub.pkg != g.pkg {
 			continue
 		}
-		if m := l.members[g.person.name]; m != nil && l.active {
+		if m := l.members[g.person.name]; m != nil && l.active && (g.sub == nil || m.speaks()) {
 			w.adopt(g, m)
 			return true, false
 		}
@@ -73,6 +75,17 @@ func (w *watcher) adopt(g *leg, m *member) {
 		g.member, m.leg = m, g
 	}
 	g.verdict = m.verdict()
+}
+
+// speaks returns whether the list has said anything of a member but that he is one. Before, he
+// keeps the subscription that he has.
+func (m *member) speaks() bool {
+	for _, i := range m.instances {
+		if i.heard || i.verdict.state != plugin.Active {
+			return true
+		}
+	}
+	return false
 }
 
 // verdict is how it goes with a member.
@@ -123,11 +136,15 @@ func (w *watcher) drop(now time.Time, m *member, why string) {
 	p := g.person
 	if p.saying && len(p.voices(now)) == 0 {
 		p.saying, p.said = false, stated{} // the host keeps what was said until its end
+	} else {
+		w.state(now, p)
 	}
 	w.report(now, p)
 }
 
-// settle lets those who have waited for a list go on: it is known whom it serves.
+// settle lets those who have waited for a list go on: it is known whom it serves. The host asks
+// for the others again at its own pace, and then each is subscribed to by itself: there may be
+// thousands.
 func (w *watcher) settle(now time.Time, g *group) {
 	if g.settled {
 		return
@@ -135,11 +152,40 @@ func (w *watcher) settle(now time.Time, g *group) {
 	g.settled = true
 	for _, p := range w.persons {
 		for _, l := range p.legs {
-			if l.pkg == g.sub.pkg && l.member == nil && l.sub == nil && l.verdict.state == plugin.Requesting {
-				w.ask(now, l)
-				w.report(now, p)
-				w.state(now, p)
+			if l.pkg != g.sub.pkg || l.member != nil || l.sub != nil || l.verdict.state != plugin.Requesting {
+				continue
 			}
+			served, waits := w.serve(l)
+			if waits {
+				continue
+			}
+			if !served {
+				l.verdict = verdict{state: plugin.Terminated, reason: "no member of a list"}
+			}
+			w.report(now, p)
+			w.state(now, p)
+		}
+	}
+}
+
+// noList takes that a list's server has accepted the subscription and sends no list, as
+// Kamailio's presence server does for any URI. What a list has said before holds until its end.
+func (w *watcher) noList(now time.Time, g *group) {
+	if !g.settled {
+		w.log.Warn("a list's server sends no list: is it one, and is RFC 4662 supported? Its members are subscribed to one by one", "list", g.uri, "package", g.sub.pkg.name)
+	}
+	for _, m := range g.members {
+		m.fall()
+	}
+	w.settle(now, g)
+}
+
+// fall takes that a list has nothing to say of a member: what it has said before holds until
+// its end, and is not prolonged.
+func (m *member) fall() {
+	for id, i := range m.instances {
+		if i.stale = true; !i.voice.known {
+			delete(m.instances, id)
 		}
 	}
 }
@@ -147,8 +193,8 @@ func (w *watcher) settle(now time.Time, g *group) {
 // listed takes what a list's server tells of its members.
 func (w *watcher) listed(now time.Time, g *group, d document) {
 	if d.kind != ofList {
-		w.log.Warn("a list's server answers like for a single presentity: is it a list, and is RFC 4662 supported?", "list", g.uri)
-		w.settle(now, g)
+		w.noList(now, g)
+		w.groupLasts(now, g)
 		return
 	}
 	if err := g.order.Next(d.list); err != nil {
@@ -170,6 +216,7 @@ func (w *watcher) listed(now time.Time, g *group, d document) {
 			}
 		}
 	}
+	w.groupLasts(now, g)
 	w.settle(now, g)
 	if gap {
 		w.carry(now, g.sub, g.sub.renew(now, false))
@@ -177,12 +224,18 @@ func (w *watcher) listed(now time.Time, g *group, d document) {
 }
 
 // resource takes what a list says of one member, and returns whether something was missed.
-// Instances that it names no more have gone.
+// Instances that it names no more have gone, unless it names none: Kamailio's answers each fresh
+// SUBSCRIBE like that, and tells of them later.
 func (w *watcher) resource(now time.Time, g *group, name string, r rlmi.Resource, d document) (gap bool) {
 	m := g.members[name]
 	if m == nil {
 		m = &member{group: g}
 		g.members[name] = m
+	}
+	if len(r.Instances) == 0 {
+		m.fall()
+		w.updated(now, m, name)
+		return false
 	}
 	old := m.instances
 	m.instances = make(map[string]*instance, len(r.Instances))
@@ -192,13 +245,14 @@ func (w *watcher) resource(now time.Time, g *group, name string, r rlmi.Resource
 			i = &instance{}
 		}
 		m.instances[ri.ID] = i
-		i.voice.until = g.sub.expiry
+		i.voice.until, i.stale = g.sub.expiry, false
 		i.verdict = instanceVerdict(ri, g.uri)
 		if part, ok := d.parts[ri.CID]; ok && part.kind == g.sub.pkg.kind {
+			i.heard = true
 			gap = i.take(part, w.cfg.own, now) != nil || gap
 		}
 		if i.verdict.state != plugin.Active {
-			i.voice = voice{}
+			i.hearing = hearing{}
 		}
 	}
 	w.updated(now, m, name)
@@ -213,11 +267,12 @@ func (w *watcher) updated(now time.Time, m *member, name string) {
 		return
 	}
 	for _, l := range p.legs {
-		if l.pkg == m.group.sub.pkg && (l.member == nil || l.member.group == m.group) {
-			w.adopt(l, m)
-			w.report(now, p)
-			w.state(now, p)
+		if l.pkg != m.group.sub.pkg || l.member != nil && l.member.group != m.group || l.sub != nil && !m.speaks() {
+			continue
 		}
+		w.adopt(l, m)
+		w.report(now, p)
+		w.state(now, p)
 	}
 }
 
@@ -238,16 +293,45 @@ func instanceVerdict(i rlmi.Instance, list string) verdict {
 	return v
 }
 
-// groupLasts lets what a list has said hold as long as its subscription does.
+// groupLasts lets what a list has said hold as long as its subscription does, looks again at
+// what has changed by itself, and settles when that is due next.
 func (w *watcher) groupLasts(now time.Time, g *group) {
+	if g.sub.bare {
+		g.sub.bare = false
+		w.noList(now, g)
+	}
+	var review time.Time
 	for _, m := range g.members {
 		moved := false
 		for _, i := range m.instances {
-			moved = moved || i.voice.known && !i.voice.until.Equal(g.sub.expiry)
-			i.voice.until = g.sub.expiry
+			moved = i.lasts(now, g.sub.expiry) || moved
+			review = earlier(review, i.review)
+			if i.stale {
+				review = earlier(review, i.outlasts())
+			}
 		}
 		if moved && m.leg != nil {
 			w.state(now, m.leg.person)
 		}
 	}
+	g.sub.review = review
+	w.timers.set(g.sub)
+}
+
+// lasts has an instance hold until its list's subscription ends, if the list still names it,
+// and returns whether what it says has changed.
+func (i *instance) lasts(now, until time.Time) (moved bool) {
+	switch {
+	case !i.stale:
+		moved = i.voice.known && !i.voice.until.Equal(until)
+		i.voice.until = until
+	case i.voice.known && !now.Before(i.outlasts()):
+		i.hearing = hearing{}
+		return true
+	}
+	if !i.review.IsZero() && !now.Before(i.review) {
+		i.reconsider(now)
+		moved = true
+	}
+	return moved
 }

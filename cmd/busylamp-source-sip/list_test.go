@@ -62,6 +62,10 @@ func TestList(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	h.claim(alice, plugin.Available)
+	if s := h.sub(carol, plugin.Terminated); s.Reason != "no member of a list" {
+		t.Errorf("%+v", s)
+	}
+	h.watch(carol)
 	h.sub(carol, plugin.Active)
 	h.watch(bob)
 	h.sub(bob, plugin.Active) // the list names him in another way than we do: Bob is not bob

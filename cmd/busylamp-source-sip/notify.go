@@ -174,6 +174,7 @@ func (s *sub) follow(now time.Time, n *notification) step {
 		return step{}
 	}
 	st.apply = n.mime != "" && s.dialog.said.code == 200
+	s.empty(now, n, &st)
 	if n.state == "pending" { // RFC 6665 section 4.1.3: there is no state to be seen yet
 		st.told = verdict{state: plugin.Active, reason: "pending: the presentity has not allowed it yet"}
 	} else if st.told.state == 0 {
@@ -184,6 +185,24 @@ func (s *sub) follow(now time.Time, n *notification) step {
 		s.until(now, n.expires)
 	}
 	return st
+}
+
+// empty takes a NOTIFY for what it does not carry. Kamailio sends a body only as long as there
+// is a publication: an active subscription's NOTIFY without one says that nothing is known any
+// more, of calls neither, for a PBX that has restarted in the middle of one sends the same.
+func (s *sub) empty(now time.Time, n *notification, st *step) {
+	if s.group != nil && !s.group.settled && s.listBy.IsZero() {
+		s.listBy = now.Add(s.timeN)
+	}
+	switch {
+	case st.apply:
+		st.voice = !s.list // of a list's members, those go on that it names
+	case n.state != "active":
+	case s.list:
+		s.bare = true
+	case n.mime == "":
+		s.hearing = hearing{voice: voice{until: s.voice.until}}
+	}
 }
 
 // until takes when a subscription ends, from a NOTIFY. Those that are no answer to a SUBSCRIBE

@@ -25,7 +25,7 @@ type peers struct {
 const (
 	maxPeers    = 32
 	peerTimeout = 5 * time.Second  // for an answer, where there is another way
-	deafFor     = 10 * time.Minute // one that gave none is left alone
+	deafFor     = 10 * time.Minute // one that gave none, or a challenge alone, is left alone
 )
 
 // direct returns the way to where a request within a dialog is to go by its route set and its
@@ -50,7 +50,7 @@ func (l *line) direct(o outgoing, now time.Time) (*sipnet.Client, sipnet.Target)
 	c := l.peers.clients[t]
 	if c == nil && len(l.peers.clients) < maxPeers {
 		cfg := l.config
-		cfg.Server = t
+		cfg.Server, cfg.Realms = t, l.client.Challenged // whoever a NOTIFY names is told nothing else
 		var err error
 		if c, err = sipnet.New(cfg); err != nil {
 			return nil, t
@@ -99,7 +99,7 @@ func (l *line) isServer(t sipnet.Target) bool {
 	return false
 }
 
-// deafen leaves a peer alone that gave no answer.
+// deafen leaves a peer alone that was of no use.
 func (l *line) deafen(t sipnet.Target, now time.Time) {
 	l.peers.mu.Lock()
 	defer l.peers.mu.Unlock()

@@ -83,20 +83,30 @@ func (w *watcher) ask(now time.Time, g *leg) {
 		g.verdict = verdict{state: plugin.AccessDenied, reason: why} // not asked: that would lock us out
 		return
 	}
-	if g.sub == nil {
-		uri, err := w.cfg.accounts[g.person.account].uriOf(g.person.name)
-		if err != nil {
-			g.verdict = verdict{state: plugin.NotFound, reason: err.Error()}
-			return
-		}
-		g.sub = w.newSub(g.pkg, uri, g.person.account)
-		g.sub.leg = g
+	if !w.owns(g) {
+		return
 	}
 	st := g.sub.ask(now)
 	if g.sub.phase == opening {
 		g.verdict = verdict{state: plugin.Requesting}
 	}
 	w.carry(now, g.sub, st)
+}
+
+// owns gives a leg a subscription of its own, unless it has one, and returns whether that is
+// possible. It is not opened yet.
+func (w *watcher) owns(g *leg) bool {
+	if g.sub != nil {
+		return true
+	}
+	uri, err := w.cfg.accounts[g.person.account].uriOf(g.person.name)
+	if err != nil {
+		g.verdict = verdict{state: plugin.NotFound, reason: err.Error()}
+		return false
+	}
+	g.sub = w.newSub(g.pkg, uri, g.person.account)
+	g.sub.leg = g
+	return true
 }
 
 func (w *watcher) newSub(pkg *eventPackage, uri string, account int) *sub {
@@ -124,7 +134,7 @@ func (w *watcher) release(now time.Time, g *leg) {
 	}
 	if s := g.sub; s != nil {
 		s.leg, g.sub = nil, nil
-		s.voice = voice{}
+		s.hearing = hearing{}
 		w.carry(now, s, s.close())
 	}
 }
@@ -144,24 +154,29 @@ func (w *watcher) legTold(now time.Time, g *leg, v verdict) {
 	w.report(now, g.person)
 }
 
-// retryBeside is when a leg that was refused is tried again while another one is active: of
-// that, the host knows nothing.
-const retryBeside = 15 * time.Minute
+// What becomes of a leg that has ended while another one is active: of that, the host knows
+// nothing.
+const (
+	retryBeside = 15 * time.Minute // when one that was refused is tried again
+	graceBeside = 30 * time.Second // how long what it has said still counts
+	paceBeside  = 15               // those a second that begin because a list does not serve them
+)
 
 // report tells the host how a presentity's watching goes, if that has changed. While one leg
 // works, the others are looked after here; else the host asks again.
 func (w *watcher) report(now time.Time, p *person) {
 	v := p.verdict()
 	for _, g := range p.legs {
+		if v.state == plugin.Active && g.member == nil && g.verdict.state == plugin.Terminated {
+			w.owns(g) // a list has left it alone
+		}
 		if g.sub == nil || g.sub.phase != idle {
 			continue
 		}
 		var again time.Time
-		if v.state == plugin.Active && !g.verdict.never {
-			again = now.Add(max(g.verdict.retry, retryBeside))
-			if g.verdict.state == plugin.Terminated {
-				again = g.sub.comeback(now, g.verdict.retry)
-			}
+		if v.state == plugin.Active {
+			again = w.beside(now, g)
+			w.fade(now, g)
 		}
 		w.later(g.sub, again)
 	}
@@ -170,6 +185,32 @@ func (w *watcher) report(now time.Time, p *person) {
 	}
 	p.told = v
 	w.out.subscription(plugin.Subscription{Presentity: p.name, State: v.state, Reason: v.reason, RetryAfter: v.retry})
+}
+
+// beside returns when a leg's own subscription, which has ended or never began, is to begin
+// while another leg is active; zero for never.
+func (w *watcher) beside(now time.Time, g *leg) time.Time {
+	switch {
+	case g.verdict.never:
+		return time.Time{}
+	case g.verdict.state != plugin.Terminated:
+		return now.Add(max(g.verdict.retry, retryBeside))
+	case !g.sub.freshAt.IsZero():
+		return g.sub.comeback(now, g.verdict.retry)
+	case !g.sub.refresh.IsZero():
+		return g.sub.refresh
+	}
+	// All of a list's members may come here together.
+	return now.Add(time.Duration(random() * float64(len(w.persons)) / paceBeside * float64(time.Second)))
+}
+
+// fade lets what an ended leg has said hold but a little longer: else a call that nobody tells
+// the end of would hide for an hour what the other leg says.
+func (w *watcher) fade(now time.Time, g *leg) {
+	if grace := now.Add(graceBeside); g.sub.voice.known && g.sub.voice.until.After(grace) {
+		g.sub.voice.until = grace
+		w.state(now, g.person)
+	}
 }
 
 // later has a subscription begin again by itself.

@@ -14,7 +14,7 @@ import (
 func TestNotifyAnswers(t *testing.T) {
 	t.Parallel()
 	n := newNotifier(t, "udp", serving)
-	h, _ := start(t, to(n))
+	h, _ := start(t, to(n, "expires", "3600s"))
 	h.watch(alice)
 	h.claim(alice, plugin.Available)
 	d := n.find(alice)

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -76,22 +77,37 @@ func (a *account) head(req *sip.Request, to sip.Uri, d dialog) {
 	req.AppendHeader(&maxForwards)
 }
 
-// options asks the server for a word about our own account; fetch, which some answer that
-// leave OPTIONS unanswered, is a SUBSCRIBE that ends at once (RFC 6665 section 4.1.2.1).
-func (a *account) options(fetch bool) *sip.Request {
-	method := sip.OPTIONS
-	if fetch {
-		method = sip.SUBSCRIBE
+// options asks somebody for a word: the server, or our own address for whether it is known.
+func (a *account) options(of sip.Uri) *sip.Request {
+	req := sip.NewRequest(sip.OPTIONS, of)
+	d := newDialog()
+	d.cseq = 1
+	a.head(req, of, d)
+	req.SetBody(nil)
+	return req
+}
+
+// serverURI is the server itself. That need not be the domain of our own address, which may be
+// one that it does not serve.
+func (a *account) serverURI() sip.Uri {
+	uri := a.serverRoute().Address
+	uri.UriParams = nil
+	return uri
+}
+
+// fetch asks what a SUBSCRIBE of our account's is answered by one to our own address that ends
+// at once (RFC 6665 section 4.4.3).
+func (a *account) fetch(route *sip.RouteHeader) *sip.Request {
+	req := sip.NewRequest(sip.SUBSCRIBE, a.uri)
+	if route != nil {
+		req.AppendHeader(route)
 	}
-	req := sip.NewRequest(method, a.uri)
 	d := newDialog()
 	d.cseq = 1
 	a.head(req, a.uri, d)
-	if fetch {
-		req.AppendHeader(sip.NewHeader("Event", presence.name))
-		req.AppendHeader(sip.NewHeader("Accept", presence.acceptable(false)))
-		req.AppendHeader(sip.NewHeader("Expires", "0"))
-	}
+	req.AppendHeader(sip.NewHeader("Event", presence.name))
+	req.AppendHeader(sip.NewHeader("Accept", presence.acceptable(false)))
+	req.AppendHeader(sip.NewHeader("Expires", "0"))
 	req.SetBody(nil)
 	return req
 }
@@ -116,14 +132,18 @@ func (a *account) uriOf(presentity string) (string, error) {
 }
 
 // canonical returns the presentity that a URI in a list is of: without parameters, the host
-// in lower case, and a number's domain away where that is what we would ask for.
+// in lower case, and a global number as a tel: URI where that is how we would ask for one, or
+// where it says of itself that it is one (RFC 3261 section 19.1.1, user=phone).
 func (a *account) canonical(uri string) string {
 	scheme, rest, _ := strings.Cut(uri, ":")
 	scheme = strings.ToLower(scheme)
-	rest, _, _ = strings.Cut(rest, ";")
 	rest, _, _ = strings.Cut(rest, "?")
+	rest, params, _ := strings.Cut(rest, ";")
 	user, host, ok := strings.Cut(rest, "@")
 	if !ok {
+		if n, ok := globalNumber(rest); ok && scheme == "tel" {
+			rest = n
+		}
 		return scheme + ":" + rest
 	}
 	user, _, _ = strings.Cut(user, ":")
@@ -136,5 +156,18 @@ func (a *account) canonical(uri string) string {
 	if scheme == "sips" {
 		scheme = "sip"
 	}
-	return scheme + ":" + user + "@" + strings.ToLower(host)
+	host = strings.ToLower(host)
+	phone := slices.Contains(strings.Split(strings.ToLower(params), ";"), "user=phone")
+	if n, ok := globalNumber(user); ok && (phone || host == strings.ToLower(a.domain)) {
+		return "tel:" + n
+	}
+	return scheme + ":" + user + "@" + host
+}
+
+// globalNumber returns a user that is a global telephone number (RFC 3966 section 5.1.4) without
+// visual separators, and whether it is one.
+func globalNumber(user string) (string, bool) {
+	digits, ok := strings.CutPrefix(user, "+")
+	digits = strings.NewReplacer("-", "", ".", "", "(", "", ")", "").Replace(digits)
+	return "+" + digits, ok && digits != "" && strings.Trim(digits, "0123456789") == ""
 }

@@ -54,10 +54,12 @@ type sub struct {
 	failures int           // such, in a row
 	freshAt  time.Time     // when its dialog began
 	renewed  time.Time     // when one was last replaced
+	bare     bool          // a list's: it has been accepted, and no list has come
 
 	expiry   time.Time // when the notifier lets it end; zero: not known
 	notifyBy time.Time // Timer N: a NOTIFY is due until then; zero: none is
 	refresh  time.Time // when the next SUBSCRIBE is due; zero: none is
+	listBy   time.Time // a list's: those who wait for the first document wait until then; zero: nobody does
 	due      time.Time // when tick is to be called, as wind has found; zero: never
 	slot     int       // its place in the timers, from 1; 0: none
 
@@ -212,7 +214,7 @@ func (s *sub) fail(now time.Time, why verdict) step {
 		st = step{over: true}
 	}
 	if why.state == plugin.AccessDenied || why.state == plugin.NotFound {
-		s.voice = voice{} // whoever may not be seen is not shown either
+		s.hearing = hearing{} // whoever may not be seen is not shown either
 		st.voice = true
 	}
 	return st
@@ -222,10 +224,20 @@ func (s *sub) fail(now time.Time, why verdict) step {
 func (s *sub) tick(now time.Time) step {
 	reached := func(t time.Time) bool { return !t.IsZero() && !now.Before(t) }
 	switch {
+	case reached(s.listBy):
+		s.listBy = time.Time{}
+		s.bare = s.group != nil && !s.group.settled
+		return step{voice: s.bare}
+	case reached(s.review):
+		s.reconsider(now)
+		return step{voice: true}
+	case s.phase == opening && reached(s.outlasts()):
+		s.hearing = hearing{}
+		return step{voice: true}
 	case s.phase == idle:
 		var st step
 		if reached(s.voice.until) {
-			s.voice = voice{}
+			s.hearing = hearing{}
 			st.voice = true
 		}
 		if reached(s.refresh) {
@@ -271,6 +283,13 @@ func (s *sub) wind() {
 	soonest := func(t time.Time) {
 		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
 			at = t
+		}
+	}
+	if !s.gone {
+		soonest(s.listBy)
+		soonest(s.review)
+		if s.phase == opening {
+			soonest(s.outlasts())
 		}
 	}
 	switch {

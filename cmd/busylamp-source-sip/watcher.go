@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/busylamp/busylamp/plugin"
@@ -28,7 +29,8 @@ type watcher struct {
 
 	persons map[string]*person
 	groups  []*group
-	dialogs map[string][]*sub // by Call-ID: one, and its forks
+	dialogs map[string][]*sub // by Call-ID: one, and its forks; others look at its keys by knows
+	mu      sync.RWMutex      // of changes of dialogs
 	timers  timers
 	queue   []*sub // whose SUBSCRIBE waits for its turn
 	flying  int
@@ -48,6 +50,7 @@ type watcher struct {
 type answered struct {
 	sub *sub
 	answer
+	fresh bool // the SUBSCRIBE was to begin a dialog
 }
 
 // delivery is a NOTIFY and the way back for what it is answered.
@@ -93,9 +96,9 @@ func (w *watcher) run(ctx context.Context, requests <-chan plugin.Request) error
 		case d := <-w.notifies:
 			w.notified(time.Now(), d)
 		case p := <-w.probes:
-			w.probed(p)
+			w.probed(time.Now(), p)
 		case local := <-w.lost:
-			w.reach(time.Now(), func(s *sub) bool { return s.dialog.local == local })
+			w.reach(time.Now(), atOnce, func(s *sub) bool { return s.dialog.local == local })
 		case <-alarm.C:
 			w.tick(time.Now())
 		case <-look.C:
@@ -162,7 +165,9 @@ func (w *watcher) index(s *sub) {
 	}
 	w.unindex(s)
 	s.indexed = s.dialog.callID
+	w.mu.Lock()
 	w.dialogs[s.indexed] = append(w.dialogs[s.indexed], s)
+	w.mu.Unlock()
 	if s.leg != nil && s.leg.sub == s {
 		w.endForks(s.leg)
 	}
@@ -179,12 +184,21 @@ func (w *watcher) unindex(s *sub) {
 			break
 		}
 	}
+	w.mu.Lock()
 	if len(subs) == 0 {
 		delete(w.dialogs, s.indexed)
 	} else {
 		w.dialogs[s.indexed] = subs
 	}
+	w.mu.Unlock()
 	s.indexed = ""
+}
+
+// knows returns whether a Call-ID is one of ours. Anybody may ask.
+func (w *watcher) knows(callID string) bool {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return len(w.dialogs[callID]) > 0
 }
 
 // forget drops a subscription that is over.
@@ -213,7 +227,7 @@ func (w *watcher) launch(now time.Time) {
 		out := s.next(now)
 		w.timers.set(s)
 		l.busy.Go(func() {
-			a := answered{s, l.subscribe(out)}
+			a := answered{s, l.subscribe(out), out.remote == ""}
 			select {
 			case w.answers <- a:
 			case <-w.ended:
@@ -225,7 +239,7 @@ func (w *watcher) launch(now time.Time) {
 // answer takes what became of a SUBSCRIBE.
 func (w *watcher) answer(now time.Time, a answered) {
 	w.flying--
-	w.lines[a.sub.account].hear(a.answer, false)
+	w.lines[a.sub.account].hear(now, a.answer, a.fresh)
 	w.carry(now, a.sub, a.sub.answered(now, a.answer))
 }
 
@@ -286,9 +300,16 @@ func (w *watcher) find(n *notification) *sub {
 	return s
 }
 
-// reach has subscriptions refreshed soon, spread over some time.
-func (w *watcher) reach(now time.Time, which func(*sub) bool) {
-	const each = 10 * time.Millisecond
+// How soon subscriptions follow each other that are refreshed out of turn: where our Contact has
+// gone, nothing is heard until then; a server that is back has enough to do, for the host asks
+// for everybody anew as well, and what it has forgotten is noticed in its turn otherwise.
+const (
+	atOnce = time.Second / 100
+	calmly = time.Second / 15
+)
+
+// reach has subscriptions refreshed soon, one after each time.
+func (w *watcher) reach(now time.Time, each time.Duration, which func(*sub) bool) {
 	n := time.Duration(0)
 	for _, subs := range w.dialogs {
 		for _, s := range subs {

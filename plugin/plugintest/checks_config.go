@@ -208,6 +208,7 @@ func checkWrongType(ctx context.Context, p *probe) {
 		at[last] = [][][]int{{{1}}}
 		p.refuses(ctx, l, k.GetName()+" of a wrong type", k.GetName(), config)
 	})
+	p.hides(ctx)
 }
 
 func checkRequired(ctx context.Context, p *probe) {

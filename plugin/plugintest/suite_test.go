@@ -86,6 +86,7 @@ var faults = map[string]struct {
 	"hang":         {"configure", "Configure must answer within 5s, and has not"},
 	"lenient":      {"unknown-key", "an unknown key must be refused: it was accepted"},
 	"leaky":        {"unknown-key", "a problem must show no secret"},
+	"revealing":    {"wrong-type", "a problem must show no secret, of a wrong type or not: that of password does"},
 	"lax":          {"required-key", "without the required level must be refused"},
 	"mute":         {"watch", "must be answered by a subscription within 5s"},
 	"unconnected":  {"watch", "by a connector how it stands"},

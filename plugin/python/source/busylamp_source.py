@@ -1,7 +1,8 @@
 """What the author of a presence source in Python imports: a source is a class with describe,
-configure and run, and its program calls serve(). It speaks ../../proto/v1/source.proto over
-go-plugin's handshake. Debian's python3-grpcio and python3-protobuf are all it needs; their
-gRPC is too old for go-plugin's AutoMTLS: the configuration of such a source says `mtls: off`.
+configure and run, and endpoints if it has several accounts; its program calls serve(). It
+speaks ../../proto/v1/source.proto over go-plugin's handshake. Debian's python3-grpcio and
+python3-protobuf are all it needs; their gRPC is too old for go-plugin's AutoMTLS: the
+configuration of such a source says `mtls: off`.
 """
 
 import difflib
@@ -28,6 +29,10 @@ MAX_MESSAGE = 1 << 20  # bytes, either way
 WAITING = 256  # messages that wait for the host before those that say more wait as well
 RUN_END = 1.5  # seconds that run() may take once the host is done
 TEXT = 256  # bytes of a text for people
+LONG = 1024  # bytes of a presentity, and of what is wrong with a key
+DAY = 86400  # seconds that a claim holds at most
+LAST = 253402300800  # seconds: the year 10000, which a Timestamp does not have
+SECRET = re.compile("passw|passphrase|secret|token|api_?key|private_?key", re.IGNORECASE)
 
 log = logging.getLogger("source")
 
@@ -75,25 +80,72 @@ def decode(section, kinds):
             continue
         try:
             out[key] = kinds[key](value)
-        except ValueError as error:
-            problems.append(Problem(key, str(error)))
+        except (ValueError, TypeError) as error:
+            # What int() and its like say shows the value.
+            shown = SECRET.search(key) and str(value) in str(error)
+            problems.append(Problem(key, "has a wrong value" if shown else str(error)))
     if problems:
         raise Problems(problems)
     return out
 
 
-def cut(value):
+def missing(section, keys):
+    """Returns a Problem for each required key that is not there. One in a section within is
+    missed only where its section is there."""
+    out = []
+    for key in keys:
+        at, name = section, key.name
+        while "." in name and isinstance(at, dict):
+            first, name = name.split(".", 1)
+            at = at.get(first)
+        if key.required and isinstance(at, dict) and at.get(name) is None:
+            out.append(Problem(key.name, "is missing: " + key.doc))
+    return out
+
+
+def cut(value, most=TEXT):
     """Shortens a text for people."""
-    return value.encode("utf-8", "replace")[:TEXT].decode("utf-8", "ignore")
+    return value.encode("utf-8", "replace")[:most].decode("utf-8", "ignore")
+
+
+def wrong(claim):
+    """Returns the field of a claim (pb.Claim) that is wrong, "" if none is."""
+    since, until = claim.since, claim.until
+    if claim.availability not in pb.Availability.values():
+        return "availability"
+    if claim.forward.kind not in pb.Forward.Kind.values():
+        return "forward"
+    for field, moment in (("since", since), ("until", until)):
+        if not 0 <= moment.seconds < LAST or not 0 <= moment.nanos < 10**9:
+            return field
+    backwards = (until.seconds, until.nanos) < (since.seconds, since.nanos)
+    return "until (before since)" if backwards and claim.HasField("until") else ""
+
+
+class Limiter:
+    """Lets ten lines of log through each ten seconds."""
+
+    def __init__(self):
+        self._lock, self._since, self._lines = threading.Lock(), 0.0, 0
+
+    def __call__(self, level, *line):
+        with self._lock:
+            if time.monotonic() - self._since > 10:
+                self._since, self._lines = time.monotonic(), 0
+            self._lines += 1
+            if self._lines <= 10:
+                log.log(level, *line)
 
 
 class Host:
     """What a source speaks to while it runs; its methods may be called from any thread."""
 
-    def __init__(self, serves, unasked):
+    def __init__(self, serves, unasked, endpoints=0):
         self.ended = threading.Event()  # the host is done: run() is to return
         self._serves = [re.compile(s) for s in serves]
         self._unasked = unasked
+        self._endpoints = endpoints
+        self._tell = Limiter()
         self._watched = set()
         self._requests = queue.Queue(WAITING)
         self._out = queue.Queue(WAITING)
@@ -106,29 +158,65 @@ class Host:
             return None
 
     def claim(self, *claims):
-        """Says what is known of presentities (pb.Claim): all of it, each time."""
-        now = time.time()
+        """Says what is known of presentities (pb.Claim): all of it, each time. One that is
+        wrong is dropped and logged, with the field."""
         kept = []
         for c in claims:
-            if not (self._unasked or c.presentity in self._watched) or not self.serves(c.presentity):
-                log.info("a claim is of a presentity that is not watched: dropped: %s", c.presentity)
-                continue
-            for field in ("activity", "note", "device"):
-                setattr(c, field, cut(getattr(c, field)))
-            if c.HasField("until"):
-                c.until.FromSeconds(min(c.until.seconds, int(now) + 86400))
-            kept.append(c)
+            field = wrong(c)
+            if field:
+                self._tell(logging.ERROR, "a claim is wrong and was dropped: %s of %s", field, cut(c.presentity))
+            elif self._may_name("claim", c.presentity):
+                kept.append(self._bounded(c))
         for i in range(0, len(kept), WAITING):
             self._put(pb.SourceMessage(claims=kept[i : i + WAITING]))
 
-    def subscription(self, presentity, state, reason=""):
-        """Says how the watching of a presentity goes (pb.Subscription.STATE_...)."""
+    def _bounded(self, claim):
+        """Returns a claim that is not too long, in any sense."""
+        c = pb.Claim()
+        c.CopyFrom(claim)
+        for field in ("activity", "note", "device"):
+            setattr(c, field, cut(getattr(c, field)))
+        if c.HasField("forward"):
+            c.forward.target = cut(c.forward.target)
+        latest = int(time.time()) + DAY
+        if c.HasField("until") and c.until.seconds >= latest:
+            c.until.FromSeconds(latest)
+        return c
+
+    def subscription(self, presentity, state, reason="", retry_after=0):
+        """Says how the watching of a presentity goes (pb.Subscription.STATE_...). It is not to
+        be asked for again before so many seconds; 0: the host's own delay."""
+        known = state != 0 and state in pb.Subscription.State.values()
+        if not known or not 0 <= retry_after < float("inf"):
+            field = "retry_after" if known else "state"
+            self._tell(logging.ERROR, "a subscription is wrong and was dropped: %s of %s", field, cut(presentity))
+        elif self._may_name("subscription", presentity):
+            self._subscription(presentity, state, reason, retry_after)
+
+    def _subscription(self, presentity, state, reason, retry_after=0):
         sub = pb.Subscription(presentity=presentity, state=state, reason=cut(reason))
+        if retry_after > 0:
+            sub.retry_after.FromNanoseconds(int(min(retry_after, DAY) * 1e9))
         self._put(pb.SourceMessage(subscriptions=[sub]))
 
     def connector(self, state, reason=""):
         """Says how the source stands with its system (pb.Connector.STATE_...)."""
-        self._put(pb.SourceMessage(connector=pb.Connector(state=state, reason=cut(reason))))
+        if state == 0 or state not in pb.Connector.State.values():
+            self._tell(logging.ERROR, "a connector's state is none of the contract's: %s", state)
+        else:
+            self._put(pb.SourceMessage(connector=pb.Connector(state=state, reason=cut(reason))))
+
+    def _may_name(self, what, presentity):
+        """Tells whether a presentity may be spoken of."""
+        if not 0 < len(presentity.encode("utf-8", "replace")) <= LONG:
+            self._tell(logging.ERROR, "a %s is wrong and was dropped: presentity of %s", what, cut(presentity))
+        elif not self.serves(presentity):
+            self._tell(logging.ERROR, "a %s is of a presentity that serves leaves out: dropped: %s", what, presentity)
+        elif not (self._unasked or presentity in self._watched):  # perhaps just unwatched: no mistake then
+            self._tell(logging.INFO, "a %s is of a presentity that is not watched: dropped: %s", what, presentity)
+        else:
+            return True
+        return False
 
     def serves(self, presentity):
         """Tells whether the source can speak for a presentity."""
@@ -149,9 +237,10 @@ class Host:
                 for t in m.watch:
                     if t.presentity and self.serves(t.presentity):
                         self._watched.add(t.presentity)
+                        t.endpoint = t.endpoint if t.endpoint < self._endpoints else 0
                         watch.append(t)
                     elif t.presentity:
-                        self.subscription(t.presentity, pb.Subscription.STATE_NOT_FOUND, "the source does not serve it")
+                        self._subscription(t.presentity, pb.Subscription.STATE_NOT_FOUND, "the source does not serve it")
                 for p in m.unwatch:
                     if p in self._watched:
                         self._watched.discard(p)
@@ -175,6 +264,7 @@ class Servicer:
         self.source, self.leave = source, leave
         self.lock = threading.Lock()
         self.configured = self.ran = False
+        self.endpoints = []
 
     def describe(self, _request, _context):
         return self.source.describe()
@@ -183,21 +273,22 @@ class Servicer:
         with self.lock:
             if self.ran:
                 context.abort(grpc.StatusCode.FAILED_PRECONDITION, "the source runs")
-            self.configured = False
-            problems = []
+            self.configured, self.endpoints, problems = False, [], []
             try:
                 section = json.loads(request.config or "{}")
-                for key in self.source.describe().keys:
-                    if key.required and section.get(key.name) is None:
-                        problems.append(Problem(key.name, "is missing: " + key.doc))
+                if not isinstance(section, dict):
+                    raise Problem("", "the section is no mapping of keys to values")
+                problems = missing(section, self.source.describe().keys)
                 if not problems:
                     self.source.configure(section)
+                    self.endpoints = [cut(e) for e in getattr(self.source, "endpoints", list)()]
             except Problem as problem:
                 problems = [problem]
             except Problems as several:
                 problems = several.problems
             self.configured = not problems
-            return pb.ConfigureResponse(problems=[pb.Problem(key=p.key, text=p.text) for p in problems])
+            told = [pb.Problem(key=cut(p.key), text=cut(p.text, LONG)) for p in problems[:WAITING]]
+            return pb.ConfigureResponse(problems=told, endpoints=self.endpoints)
 
     def run(self, messages, context):
         with self.lock:
@@ -205,7 +296,7 @@ class Servicer:
                 context.abort(grpc.StatusCode.FAILED_PRECONDITION, "a source is configured, and runs once")
             self.ran = True
         about = self.source.describe()
-        host, failed = Host(about.serves, about.unasked), []
+        host, failed = Host(about.serves, about.unasked, len(self.endpoints)), []
         context.add_callback(host.ended.set)
         threading.Thread(target=host._receive, args=(messages,), daemon=True).start()
 

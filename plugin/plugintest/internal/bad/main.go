@@ -108,7 +108,9 @@ func (b *bad) Configure(ctx context.Context, req *pluginv1.ConfigureRequest) (*p
 				problem("level", "must be a number")
 			}
 		case "password":
-			if _, ok := value.(string); !ok {
+			if _, ok := value.(string); !ok && b.mode == "revealing" {
+				problem("password", fmt.Sprintf("must be text, not %.0f", value))
+			} else if !ok {
 				problem("password", "must be text")
 			}
 		default:
