@@ -65,7 +65,6 @@ type Claim struct {
 
 	telephony bool
 	from      *source       // nil: built in
-	session   uint32        // of the source
 	details   *Details      // nil: none
 	own       time.Duration // what Until is while the source is well: see grace.go
 	lost      time.Duration // when it was not any more, 0 while it is

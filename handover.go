@@ -79,7 +79,7 @@ func (e *Engine) Inherit(h Handover, kept map[string]bool) {
 			continue
 		}
 		c := handed.claim
-		c.Since, c.Until, c.own, c.from, c.session, c.judgeAt = e.now+c.Since, e.now+c.Until, e.now+c.own, src, src.session, 0
+		c.Since, c.Until, c.own, c.from, c.judgeAt = e.now+c.Since, e.now+c.Until, e.now+c.own, src, 0
 		if c.lost > 0 {
 			c.lost = max(e.now, 1)
 		}
@@ -96,7 +96,7 @@ func (e *Engine) Inherit(h Handover, kept map[string]bool) {
 
 // continueSource goes on with a source that runs. What it watches for nobody any more is ended.
 func (e *Engine) continueSource(src *source, from handedSource) {
-	src.running, src.session = true, 1
+	src.running = true
 	src.info, src.connector, src.reason = from.info, from.connector, from.reason
 	known := make(map[*subscription]bool, len(from.subs))
 	for i := range from.subs {

@@ -12,7 +12,6 @@ type source struct {
 	index     int
 	info      SourceInfo
 	running   bool
-	session   uint32 // counts its lives: a later one numbers its statements anew
 	connector ConnectorState
 	reason    string
 	reads     []int // publishers
@@ -97,7 +96,7 @@ func (e *Engine) Report(source int, r SourceReport) {
 
 // sourceUp begins a source's life: everybody is asked for, and what failed before is forgotten.
 func (e *Engine) sourceUp(src *source, info SourceInfo) {
-	src.running, src.info, src.session = true, info, src.session+1
+	src.running, src.info = true, info
 	e.tellConnector(src, 0, "")
 	e.eachSubscription(src, func(s *subscription) { s.asked, s.sequence = false, 0 })
 	e.beginAll(src)
@@ -195,7 +194,7 @@ func (e *Engine) state(src *source, st *Statement) {
 		sub.sequence = st.Sequence
 	}
 	c := Claim{Source: src.Name, State: e.asSeen(st.State), Since: e.now - max(st.Age, 0), Until: e.now + maxAge,
-		telephony: st.Telephony, from: src, session: src.session}
+		telephony: st.Telephony, from: src}
 	if st.For > 0 {
 		c.Until = e.now + min(st.For, maxAge)
 	}
