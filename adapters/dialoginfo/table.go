@@ -40,7 +40,7 @@ func (t *Table) Apply(d Document) error {
 	for _, one := range d.Dialogs {
 		if one.State != Terminated {
 			k := key(one)
-			dialogs[k] = append(dialogs[k], one)
+			dialogs[k] = append(dialogs[k], t.advanced(one))
 		}
 	}
 	t.synced, t.version, t.dialogs = true, d.Version, dialogs
@@ -64,11 +64,21 @@ func (t *Table) update(d Document) error {
 			t.synced = false
 			return ErrTooMany
 		default:
-			t.dialogs[k] = []Dialog{one}
+			t.dialogs[k] = []Dialog{t.advanced(one)}
 		}
 	}
 	t.version = d.Version
 	return nil
+}
+
+// advanced keeps a dialog from going back: one that was confirmed ends, and rings no more (RFC
+// 4235 section 3.7.1). Kamailio's workers overtake each other, so that "early" may be told last.
+func (t *Table) advanced(d Dialog) Dialog {
+	confirmed := func(known Dialog) bool { return known.CallID == d.CallID && known.State == Confirmed }
+	if d.CallID != "" && d.State < Confirmed && slices.ContainsFunc(t.dialogs[key(d)], confirmed) {
+		d.State = Confirmed
+	}
+	return d
 }
 
 // knows tells whether a document changes nothing.
