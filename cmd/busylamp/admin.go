@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"strconv"
 	"time"
 
@@ -66,6 +67,9 @@ func (s *sidecar) routes(ctx context.Context) http.Handler {
 	mux.HandleFunc("POST /api/v1/sources/restart", s.restartSource)
 	mux.HandleFunc("POST /api/v1/watch", s.watch)
 	mux.HandleFunc("POST /api/v1/resync", s.postResync)
+	// What it costs, for go tool pprof; a profile takes at most the server's WriteTimeout.
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /api/v1/trace", func(w http.ResponseWriter, r *http.Request) { s.trace(ctx, w, r) })
 	return mux
 }
