@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/emiago/sipgo/sip"
 )
@@ -135,18 +136,28 @@ func (c *Client) Close() error {
 // Do sends a request and returns its final answer. It writes the Via, and completes a
 // Contact that has no host with the address and the transport that the request leaves by.
 // A digest challenge is answered; a 401 or 407 that is left says in its reason phrase why it
-// was not. Of the request, CSeq, credentials and Laddr are then those that it was sent with
-// last. An error
+// was not. Of the request, CSeq and Laddr are then those that it was sent with last. An error
 // says that there was no answer: ctx ended, or the server cannot be reached.
 func (c *Client) Do(ctx context.Context, req *sip.Request) (*sip.Response, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(c.life, cancel)()
+	d := draftOf(req)
+	res, err := c.Send(ctx, d)
+	d.note(req)
+	return res, err
+}
+
+// Send is [Client.Do] for a draft.
+func (c *Client) Send(ctx context.Context, req *Draft) (*sip.Response, error) {
 	if err := c.begin(); err != nil {
 		return nil, err
 	}
 	defer c.busy.Done()
-	if err := c.name.ready(ctx, c.life, &c.busy); err != nil {
+	req.until, _ = ctx.Deadline()
+	if req.Timeout > 0 {
+		if end := time.Now().Add(req.Timeout); req.until.IsZero() || end.Before(req.until) {
+			req.until = end
+		}
+	}
+	if err := c.name.ready(ctx, req.until, c.life, &c.busy); err != nil {
 		return nil, err
 	}
 	return c.auth.do(ctx, req, c.try)
@@ -165,12 +176,12 @@ func (c *Client) begin() error {
 // try sends a request to the hop in use and, while that is the hop's fault, to one after
 // another, each with a branch of its own and none twice (RFC 3263 section 4.3). It returns
 // what the last of them said, its Source being that hop.
-func (c *Client) try(ctx context.Context, req *sip.Request) (res *sip.Response, err error) {
+func (c *Client) try(ctx context.Context, req *Draft) (res *sip.Response, err error) {
 	var tried [maxHops]*hop
 	for n := range tried {
 		h := c.choose(tried[:n])
 		if h == nil && n == 0 {
-			return c.spared(req), nil
+			return c.spared(), nil
 		}
 		if h == nil {
 			break
@@ -188,7 +199,7 @@ func (c *Client) try(ctx context.Context, req *sip.Request) (res *sip.Response, 
 }
 
 // over sends a request to one hop.
-func (c *Client) over(ctx context.Context, h *hop, req *sip.Request) (*sip.Response, error) {
+func (c *Client) over(ctx context.Context, h *hop, req *Draft) (*sip.Response, error) {
 	way, err := c.enter(h)
 	if err != nil {
 		return nil, err
@@ -196,7 +207,7 @@ func (c *Client) over(ctx context.Context, h *hop, req *sip.Request) (*sip.Respo
 	defer c.leave(h, way)
 	res, err := way.exchange(ctx, req)
 	if res != nil {
-		res.SetSource(h.addr.String())
+		res.SetSource(h.source)
 	}
 	return res, err
 }

@@ -14,7 +14,8 @@ func (c *Client) Connect(ctx context.Context) error {
 		return err
 	}
 	defer c.busy.Done()
-	if err := c.name.ready(ctx, c.life, &c.busy); err != nil {
+	until, _ := ctx.Deadline()
+	if err := c.name.ready(ctx, until, c.life, &c.busy); err != nil {
 		return err
 	}
 	h := c.choose(nil)
@@ -26,7 +27,7 @@ func (c *Client) Connect(ctx context.Context) error {
 		return err
 	}
 	defer c.leave(h, way)
-	if _, err = way.connect(ctx); err != nil {
+	if _, err = way.connect(ctx, nil); err != nil {
 		c.judge(ctx, h, nil, err)
 	}
 	return err

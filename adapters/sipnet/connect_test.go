@@ -33,7 +33,7 @@ func TestConnect(t *testing.T) {
 		if want != "" {
 			continue
 		}
-		if res, err := c.Do(t.Context(), c.options()); err != nil || res.StatusCode != 200 {
+		if res, err := c.Send(t.Context(), c.options()); err != nil || res.StatusCode != 200 {
 			t.Errorf("%v, %v", res, err)
 		}
 		if n := srv.Connections(); n != 1 {

@@ -37,6 +37,7 @@ func (p *path) openUDP() error {
 	if p.udp, err = net.ListenUDP("udp", &net.UDPAddr{IP: local.IP, Zone: local.Zone}); err != nil {
 		return p.to("socket to %s: %w", p.addr, err)
 	}
+	p.from = newOrigin("UDP", p.udp.LocalAddr().(*net.UDPAddr).AddrPort())
 	p.udp.SetReadBuffer(socketBuffer)
 	p.udp.SetWriteBuffer(socketBuffer)
 	p.workers.Go(p.readUDP)
@@ -68,16 +69,13 @@ func (p *path) readUDP() {
 }
 
 // overUDP is a non-INVITE client transaction over UDP (RFC 3261 section 17.1.2).
-func (p *path) overUDP(ctx context.Context, data []byte, w *waiter) (*sip.Response, error) {
-	p.expect(w)
-	heard := p.heardAgain()
-	if err := p.transmit(data, w); err != nil {
+func (p *path) overUDP(ctx context.Context, w *waiter) (*sip.Response, error) {
+	heard := p.expect(w)
+	if err := p.transmit(w); err != nil {
 		return nil, err
 	}
 	interval := t1
-	again := time.NewTimer(interval)
-	defer again.Stop()
-	last := lastRetransmission(ctx)
+	w.wait(interval)
 	for {
 		select {
 		case res := <-w.answers:
@@ -85,24 +83,31 @@ func (p *path) overUDP(ctx context.Context, data []byte, w *waiter) (*sip.Respon
 				return res, nil
 			}
 			interval = t2
-		case <-again.C:
-			if time.Now().After(last) {
+		case <-w.timer.C:
+			now := time.Now()
+			if w.over(now) {
+				return p.last(w, errNoAnswer)
+			}
+			if w.lastMoment(now) {
+				w.wait(t2)
 				continue
 			}
 			next := min(2*interval, t2)
 			if mine, later := p.turn(w, next); !mine {
-				again.Reset(later)
+				w.wait(later)
 				continue
 			}
-			if err := p.transmit(data, w); err != nil {
+			if err := p.transmit(w); err != nil {
 				return nil, err
 			}
 			interval = next
-			again.Reset(interval)
+			w.wait(interval)
 		case <-heard:
 			heard = p.heardAgain()
-			again.Reset(p.resume())
+			w.wait(p.resume())
 		case <-p.doomed.Done():
+			return p.last(w, p.unanswered(ctx))
+		case <-p.life.Done():
 			return p.last(w, p.unanswered(ctx))
 		case <-ctx.Done():
 			return p.last(w, p.unanswered(ctx))
@@ -110,15 +115,22 @@ func (p *path) overUDP(ctx context.Context, data []byte, w *waiter) (*sip.Respon
 	}
 }
 
-// lastRetransmission returns until when a request is repeated. A server that has been silent
-// all the while, and takes it in the last moment, would have a publication whose answer nobody
-// waits for any more: a second for the 32 s of Timer F.
-func lastRetransmission(ctx context.Context) time.Time {
-	end, bounded := ctx.Deadline()
-	if !bounded {
-		return time.Now().Add(24 * time.Hour)
+// wait has the timer run out after d, or at the request's end.
+func (w *waiter) wait(d time.Duration) {
+	if !w.until.IsZero() {
+		d = min(d, time.Until(w.until))
 	}
-	return end.Add(-time.Until(end) / 32)
+	w.timer.Reset(d)
+}
+
+// over tells whether the request's time is.
+func (w *waiter) over(now time.Time) bool { return !w.until.IsZero() && !now.Before(w.until) }
+
+// lastMoment tells whether a request is repeated no more. A server that has been silent all
+// the while, and takes it in the last moment, would have a publication whose answer nobody
+// waits for any more: a second for the 32 s of Timer F.
+func (w *waiter) lastMoment(now time.Time) bool {
+	return !w.until.IsZero() && w.until.Sub(now) < w.until.Sub(w.began)/32
 }
 
 // send writes one datagram. If that fails, the next request has a new socket; those under

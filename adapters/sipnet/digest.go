@@ -62,8 +62,8 @@ type credential struct {
 // From tag when it is challenged (RFC 3261 section 22.2). A 401 or 407 that it returns says
 // in its reason phrase why it is not answered. The headers and the CSeq number that the
 // request was sent with last stay on it.
-func (a *authenticator) do(ctx context.Context, req *sip.Request,
-	send func(context.Context, *sip.Request) (*sip.Response, error)) (*sip.Response, error) {
+func (a *authenticator) do(ctx context.Context, req *Draft,
+	send func(context.Context, *Draft) (*sip.Response, error)) (*sip.Response, error) {
 	var held []credential
 	defer func() { a.release(held) }()
 	held = a.known(req)
@@ -81,7 +81,7 @@ func (a *authenticator) do(ctx context.Context, req *sip.Request,
 		}
 		wanted, why := challenges(res)
 		if why == "" {
-			held, why = a.answer(strings.ToLower(req.Recipient.Host), res.Source(), wanted, held)
+			held, why = a.answer(strings.ToLower(req.Domain), res.Source(), wanted, held)
 		}
 		if why == "" && round == maxRounds {
 			why = fmt.Sprintf("challenged %d times in a row", round)
@@ -90,16 +90,16 @@ func (a *authenticator) do(ctx context.Context, req *sip.Request,
 			res.Reason += ": " + why
 			return res, nil
 		}
-		req.CSeq().SeqNo++
+		req.Number++
 	}
 }
 
 // known returns the credentials that a request is likely to need.
-func (a *authenticator) known(req *sip.Request) (held []credential) {
+func (a *authenticator) known(req *Draft) (held []credential) {
 	if a.username == "" {
 		return nil
 	}
-	host := strings.ToLower(req.Recipient.Host)
+	host := strings.ToLower(req.Domain)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, s := range a.spaces {
@@ -278,11 +278,8 @@ func (a *authenticator) accepted(res *sip.Response, held []credential) {
 func (c credential) sameKind(other credential) bool { return c.space.proxy == other.space.proxy }
 
 // sign puts the credentials on a request, instead of those that it has.
-func (a *authenticator) sign(req *sip.Request, held []credential) error {
-	for _, c := range held {
-		for req.RemoveHeader(answerHeader(c.space.proxy)) {
-		}
-	}
+func (a *authenticator) sign(req *Draft, held []credential) error {
+	req.credentials = req.credentials[:0]
 	for _, c := range held {
 		a.mu.Lock()
 		c.nonce.count++
@@ -292,12 +289,12 @@ func (a *authenticator) sign(req *sip.Request, held []credential) error {
 		// SIP servers look the name up.
 		chal := *c.nonce.Challenge
 		chal.Userhash = false
-		cred, err := digest.Digest(&chal, digest.Options{Method: string(req.Method), URI: req.Recipient.String(),
+		cred, err := digest.Digest(&chal, digest.Options{Method: string(req.Method), URI: req.URI,
 			Count: count, Username: a.username, Password: a.password})
 		if err != nil {
 			return fmt.Errorf("answer to the challenge of realm %q: %w", cut(c.space.realm), err)
 		}
-		req.AppendHeaderAfter(sip.NewHeader(answerHeader(c.space.proxy), cred.String()), "CSeq")
+		req.credentials = append(req.credentials, answerHeader(c.space.proxy)+": "+cred.String()+"\r\n")
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -172,7 +173,7 @@ func renew(t testing.TB, c *Client) {
 	c.age()
 	c.busy.Add(1)
 	defer c.busy.Done()
-	if err := c.name.ready(context.Background(), c.life, &c.busy); err != nil {
+	if err := c.name.ready(context.Background(), time.Time{}, c.life, &c.busy); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "DNS has answered", func() bool {

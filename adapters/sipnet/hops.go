@@ -15,18 +15,19 @@ import (
 // but for the address, which never changes.
 type hop struct {
 	place
-	way   *path // nil: none yet
-	gone  bool  // DNS knows it no more
-	down  bool
-	mute  bool          // and says nothing, so that nobody should wait for it
-	why   string        // it is down
-	since time.Time     // it is down or up
-	pause time.Duration // from its going down to its being asked whether it is up again
-	until time.Time     // after a 503, not before is it asked or returned to
-	wish  time.Time     // until then it asked to be left alone (Retry-After), be it the last one
-	vain  int           // times that it did not answer when asked, since a request last tried it
-	needs int           // such times before the next request does
-	owes  int           // requests that were sent to it since it last answered one
+	source string // the address, as a response says where it is from
+	way    *path  // nil: none yet
+	gone   bool   // DNS knows it no more
+	down   bool
+	mute   bool          // and says nothing, so that nobody should wait for it
+	why    string        // it is down
+	since  time.Time     // it is down or up
+	pause  time.Duration // from its going down to its being asked whether it is up again
+	until  time.Time     // after a 503, not before is it asked or returned to
+	wish   time.Time     // until then it asked to be left alone (Retry-After), be it the last one
+	vain   int           // times that it did not answer when asked, since a request last tried it
+	needs  int           // such times before the next request does
+	owes   int           // requests that were sent to it since it last answered one
 }
 
 // maxWhy bounds why a hop is down, in bytes: a server says some of it.
@@ -58,7 +59,7 @@ func (c *Client) learn(places []place) {
 	for _, p := range places {
 		i := slices.IndexFunc(old, func(h *hop) bool { return h.addr == p.addr })
 		if i < 0 {
-			c.hops = append(c.hops, &hop{place: p, since: time.Now()})
+			c.hops = append(c.hops, &hop{place: p, source: p.addr.String(), since: time.Now()})
 		} else {
 			old[i].name, old[i].priority = p.name, p.priority
 			c.hops = append(c.hops, old[i])
@@ -171,7 +172,7 @@ func (c *Client) judge(ctx context.Context, h *hop, res *sip.Response, err error
 	case res != nil:
 		c.rose(h, true)
 		return true
-	case ctx.Err() != nil:
+	case ctx.Err() != nil || c.life.Err() != nil:
 		return true
 	}
 	bad, isFault := errors.AsType[fault](err)

@@ -139,15 +139,15 @@ func (p *path) fromStream(msg sip.Message, s *stream, l link, run func(func())) 
 }
 
 // transmit sends a datagram of a request. It is told before, since the answer can be quick.
-func (p *path) transmit(data []byte, w *waiter) error {
+func (p *path) transmit(w *waiter) error {
 	if w.trace != nil {
-		w.trace.sent(p.linkUDP(p.addr), data)
+		w.trace.sent(p.linkUDP(p.addr), w.data)
 	}
-	return p.send(data)
+	return p.send(w.data)
 }
 
 func (p *path) linkUDP(remote netip.AddrPort) link {
-	return link{transport: "udp", local: p.udp.LocalAddr().(*net.UDPAddr).AddrPort(), remote: remote}
+	return link{transport: "udp", local: p.from.addr, remote: remote}
 }
 
 // reply writes to a connection what answers no wait of ours. It may be called by the one

@@ -1,13 +1,11 @@
 package sipnet
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +23,7 @@ type path struct {
 	addr    netip.AddrPort
 	tempo   tempo
 	udp     *net.UDPConn   // nil: over connections only
+	from    origin         // udp's
 	broken  atomic.Bool    // udp is not for further requests
 	tls     *identity      // nil: over TCP in the clear
 	in      *inbound       // answers what the server asks
@@ -38,20 +37,25 @@ type path struct {
 	doom   context.CancelCauseFunc
 
 	mu      sync.Mutex
-	waiting map[string]*waiter // by Via branch
-	dial    *dial              // the last attempt to connect, and what came of it
-	noTCP   time.Time          // until then, large requests do not try TCP first
+	waiting map[branch]*waiter
+	dial    *dial     // the last attempt to connect, and what came of it
+	noTCP   time.Time // until then, large requests do not try TCP first
 	watch   watch
 }
 
 // waiter is a request that waits. What answers it is of its transaction (RFC 3261 section
 // 17.1.3: branch and method) and of its number, for a branch is not always unique.
 type waiter struct {
-	branch  string
+	branch  branch
 	method  sip.RequestMethod
 	number  uint32
 	answers chan *sip.Response
+	brief   bool // see [Draft]
 	trace   traceFunc
+	data    []byte      // what goes out by UDP
+	timer   *time.Timer // of the transaction
+	began   time.Time
+	until   time.Time // its end; zero for none
 	watched bool      // the server's silence counts; the path's mutex guards it, and the next two
 	sent    time.Time // for the last time, or for the first over a connection
 	heard   bool      // something came, if but a provisional answer
@@ -70,7 +74,7 @@ var errNoAnswer = errors.New("no answer")
 // connects when first used. quiet is called, in its own goroutine, when nothing has been
 // heard for most of what counts as silence, and for all of it.
 func newPath(life context.Context, addr netip.AddrPort, transport string, id *identity, in *inbound, tempo tempo, quiet func(p *path, silent bool)) (*path, error) {
-	p := &path{addr: addr, tempo: tempo, tls: id, in: in, waiting: map[string]*waiter{}}
+	p := &path{addr: addr, tempo: tempo, tls: id, in: in, waiting: map[branch]*waiter{}}
 	p.life, p.end = context.WithCancel(life)
 	p.doomed, p.doom = context.WithCancelCause(context.Background())
 	p.watch.init(tempo.silence, func() { p.overdue(quiet) })
@@ -103,11 +107,12 @@ func (p *path) close() {
 // exchange sends a request and returns its final answer. Servers close connections that
 // were idle for long: when one ends before a request on it was heard of, that says nothing
 // of the server, and the request goes once more, by a new one.
-func (p *path) exchange(ctx context.Context, req *sip.Request) (res *sip.Response, err error) {
+func (p *path) exchange(ctx context.Context, req *Draft) (res *sip.Response, err error) {
 	for range 2 {
 		w := p.enlist(ctx, req)
 		res, err = p.transact(ctx, req, w)
-		if p.dismiss(w); !w.crossed || w.heard { // nobody else has it now
+		again := p.dismiss(w)
+		if !again {
 			break
 		}
 	}
@@ -115,94 +120,95 @@ func (p *path) exchange(ctx context.Context, req *sip.Request) (res *sip.Respons
 }
 
 // transact is one transaction.
-func (p *path) transact(ctx context.Context, req *sip.Request, w *waiter) (*sip.Response, error) {
+func (p *path) transact(ctx context.Context, req *Draft, w *waiter) (*sip.Response, error) {
 	if ctx.Err() != nil {
 		return nil, p.unanswered(ctx)
+	}
+	if w.over(w.began) {
+		return nil, errNoAnswer
 	}
 	if p.udp == nil {
 		p.expect(w) // connecting counts: who does not accept us is silent, too
 		return p.overStream(ctx, req, w)
 	}
-	data := stamp(req, "UDP", p.udp.LocalAddr().(*net.UDPAddr).AddrPort(), w.branch)
-	if len(data) <= maxDatagram || p.isWithoutTCP() {
-		return p.overUDP(ctx, data, w)
+	w.data = req.write(w.data[:0], &p.from, w.branch)
+	if len(w.data) <= maxDatagram || p.isWithoutTCP() {
+		req.local = p.from.addr
+		return p.overUDP(ctx, w)
 	}
 	res, err := p.overStream(ctx, req, w)
 	if errors.Is(err, errConnect) && ctx.Err() == nil && p.doomed.Err() == nil {
 		p.rememberNoTCP()
-		return p.overUDP(ctx, data, w) // RFC 3261 section 18.1.1: where TCP is refused, by UDP
+		req.local = p.from.addr
+		return p.overUDP(ctx, w) // RFC 3261 section 18.1.1: where TCP is refused, by UDP
 	}
 	return res, err
 }
 
-func (p *path) enlist(ctx context.Context, req *sip.Request) *waiter {
-	w := &waiter{branch: sip.GenerateBranchN(24), method: req.Method, answers: make(chan *sip.Response, 2), trace: tracing(ctx)}
-	if h := req.CSeq(); h != nil {
-		w.number = h.SeqNo
-	}
+// waiters are those of earlier requests: what a transaction needs is made once for many.
+var waiters = sync.Pool{New: func() any {
+	w := &waiter{answers: make(chan *sip.Response, 2), timer: time.NewTimer(time.Hour)}
+	w.timer.Stop()
+	return w
+}}
+
+func (p *path) enlist(ctx context.Context, req *Draft) *waiter {
+	w := waiters.Get().(*waiter)
+	*w = waiter{answers: w.answers, timer: w.timer, data: w.data,
+		branch: newBranch(), method: req.Method, number: req.Number, brief: req.Brief, trace: tracing(ctx), began: time.Now(), until: req.until}
 	p.mu.Lock()
 	p.waiting[w.branch] = w
 	p.mu.Unlock()
 	return w
 }
 
-func (p *path) dismiss(w *waiter) {
+// dismiss ends a wait, and tells whether the request is to go once more.
+func (p *path) dismiss(w *waiter) (again bool) {
+	w.timer.Stop()
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.waiting, w.branch)
+	delete(p.waiting, w.branch) // nobody else has it now
 	if w.watched {
 		p.watch.leave(time.Now())
 	}
-}
-
-// stamp puts on a request what depends on the way that it goes, and writes it out.
-func stamp(req *sip.Request, transport string, local netip.AddrPort, branch string) []byte {
-	via := &sip.ViaHeader{ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: transport,
-		Host: local.Addr().Unmap().WithZone("").String(), Port: int(local.Port())}
-	via.Params.Add("branch", branch)
-	via.Params.Add("rport", "") // RFC 3581: the answer finds the way back through a NAT
-	if transport != "UDP" {
-		via.Params.Add("alias", "") // RFC 5923: requests to us may come over this connection
+	p.mu.Unlock()
+	again = w.crossed && !w.heard
+	for len(w.answers) > 0 {
+		<-w.answers
 	}
-	req.RemoveHeader("Via")
-	req.PrependHeader(via)
-	req.Laddr = sip.Addr{IP: local.Addr().Unmap().WithZone("").AsSlice(), Port: via.Port}
-	if contact := req.Contact(); contact != nil && contact.Address.Host == "" {
-		uri := &contact.Address
-		uri.Host, uri.Port = via.Host, via.Port
-		uri.UriParams.Add("transport", strings.ToLower(transport))
-		defer func() { uri.Host, uri.Port, uri.UriParams = "", 0, nil }() // another way has another
-	}
-	var b bytes.Buffer
-	b.Grow(maxDatagram)
-	req.StringWrite(&b)
-	return b.Bytes()
+	waiters.Put(w)
+	return again
 }
 
 // deliver hands a response to the request that waits for it. A second one, a late one and
 // anybody else's wait for nobody. Anything from the server's own address says that it lives.
 func (p *path) deliver(msg sip.Message, l link, own bool) {
 	res, ok := msg.(*sip.Response)
-	var branch string
+	var br branch
 	if ok = ok && res.Via() != nil && res.CSeq() != nil; ok {
-		branch, _ = res.Via().Params.Get("branch")
+		value, _ := res.Via().Params.Get("branch")
+		ok = br.parse(value)
 	}
 	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	w := p.waiting[branch]
+	w := p.waiting[br]
 	if !ok || w == nil || res.CSeq().MethodName != w.method || res.CSeq().SeqNo != w.number {
 		if own {
 			p.watch.hear(now, 0)
 		}
 		return
 	}
+	w.trace.received(l, res)
+	p.answer(w, res, now)
+}
+
+// answer hands a response to who waits for it; p.mu is held.
+func (p *path) answer(w *waiter, res *sip.Response, now time.Time) {
 	p.watch.hear(now, now.Sub(w.sent))
 	w.heard = true
-	w.trace.received(l, res)
 	switch {
 	case !res.IsProvisional():
-		delete(p.waiting, branch)
+		delete(p.waiting, w.branch)
 		w.answers <- res // there is room: one provisional at most came before
 	case len(w.answers) == 0:
 		w.answers <- res
@@ -212,6 +218,8 @@ func (p *path) deliver(msg sip.Message, l link, own bool) {
 // unanswered is why a request that ended without an answer did.
 func (p *path) unanswered(ctx context.Context) error {
 	switch err := ctx.Err(); {
+	case err == nil && p.life.Err() != nil:
+		return errClosed
 	case err == nil:
 		return fault{context.Cause(p.doomed)}
 	case errors.Is(err, context.DeadlineExceeded):

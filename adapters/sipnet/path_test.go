@@ -112,13 +112,13 @@ func TestProvisionalsDoNotPileUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &waiter{branch: "z9hG4bKx", method: sip.PUBLISH, number: 1, answers: make(chan *sip.Response, 2)}
+	w := &waiter{branch: newBranch(), method: sip.PUBLISH, number: 1, answers: make(chan *sip.Response, 2)}
 	p.waiting[w.branch] = w
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for _, status := range []string{"100 Trying", "183 Progress", "199 More", "200 OK", "200 OK", "500 Error"} {
-			msg, err := sip.ParseMessage([]byte("SIP/2.0 " + status + "\r\nVia: SIP/2.0/TCP h;branch=z9hG4bKx\r\nCSeq: 1 PUBLISH\r\nContent-Length: 0\r\n\r\n"))
+			msg, err := sip.ParseMessage([]byte("SIP/2.0 " + status + "\r\nVia: SIP/2.0/TCP h;branch=" + cookie + string(w.branch[:]) + "\r\nCSeq: 1 PUBLISH\r\nContent-Length: 0\r\n\r\n"))
 			if err != nil {
 				t.Error(err)
 				return

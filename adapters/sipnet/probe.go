@@ -3,6 +3,7 @@ package sipnet
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -112,18 +113,9 @@ func (c *Client) ask(h *hop, way *path) {
 }
 
 // options is a request that does nothing but be answered (RFC 3261 section 11).
-func (c *Client) options() *sip.Request {
+func (c *Client) options() *Draft {
 	uri := sip.Uri{Scheme: "sip", Host: c.cfg.Server.Host}
-	req := sip.NewRequest(sip.OPTIONS, uri)
-	from := &sip.FromHeader{Address: uri}
-	from.Params.Add("tag", sip.GenerateTagN(16))
-	callID := sip.CallIDHeader(sip.GenerateTagN(24))
-	maxForwards := sip.MaxForwardsHeader(70)
-	req.AppendHeader(from)
-	req.AppendHeader(&sip.ToHeader{Address: uri})
-	req.AppendHeader(&callID)
-	req.AppendHeader(&sip.CSeqHeader{SeqNo: 1, MethodName: sip.OPTIONS})
-	req.AppendHeader(&maxForwards)
-	req.SetBody(nil)
-	return req
+	d := &Draft{Method: sip.OPTIONS, URI: uri.String(), Domain: uri.Host, Number: 1, Tail: []byte("Max-Forwards: 70\r\n")}
+	d.Head = fmt.Appendf(nil, "From: <%s>;tag=%s\r\nTo: <%[1]s>\r\nCall-ID: %[3]s\r\n", d.URI, AppendToken(nil, 16), AppendToken(nil, 24))
+	return d
 }

@@ -68,7 +68,7 @@ type flight struct {
 
 // ready returns when some place is known. What it starts beside ends with life and counts
 // in busy.
-func (r *resolver) ready(ctx, life context.Context, busy *sync.WaitGroup) error {
+func (r *resolver) ready(ctx context.Context, until time.Time, life context.Context, busy *sync.WaitGroup) error {
 	if _, err := netip.ParseAddr(r.target.Host); err == nil {
 		return nil // the client knows it since New
 	}
@@ -89,6 +89,11 @@ func (r *resolver) ready(ctx, life context.Context, busy *sync.WaitGroup) error 
 		return nil
 	case f == nil:
 		return err
+	}
+	if !until.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, until)
+		defer cancel()
 	}
 	select {
 	case <-f.done:

@@ -48,7 +48,7 @@ func TestResolve(t *testing.T) {
 	} {
 		c := clientOf(t, Config{Server: targetOf(t, uri), Resolver: z.resolver()}, quick())
 		c.busy.Add(1)
-		err := c.name.ready(t.Context(), c.life, &c.busy)
+		err := c.name.ready(t.Context(), time.Time{}, c.life, &c.busy)
 		c.busy.Done()
 		if err != nil {
 			if !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "name of server "+c.cfg.Server.String()+": ") {
@@ -77,7 +77,7 @@ func TestSRVWeights(t *testing.T) {
 	for range clients {
 		c := z.client(t, "udp", quick())
 		c.busy.Add(1)
-		if err := c.name.ready(t.Context(), c.life, &c.busy); err != nil {
+		if err := c.name.ready(t.Context(), time.Time{}, c.life, &c.busy); err != nil {
 			t.Fatal(err)
 		}
 		c.busy.Done()

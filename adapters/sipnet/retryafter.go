@@ -54,9 +54,9 @@ func (c *Client) soonest() (wait time.Duration, why string) {
 
 // spared answers a request in the server's stead when all its addresses asked to be left
 // alone: nothing is sent to any of them before the first one's time has come.
-func (c *Client) spared(req *sip.Request) *sip.Response {
+func (c *Client) spared() *sip.Response {
 	wait, why := c.soonest()
-	res := sip.NewResponseFromRequest(req, sip.StatusServiceUnavailable, "not sent, as no address of the server wants to be asked yet: "+why, nil)
+	res := sip.NewResponse(sip.StatusServiceUnavailable, "not sent, as no address of the server wants to be asked yet: "+why)
 	setRetryAfter(res, max(wait, 1))
 	return res
 }

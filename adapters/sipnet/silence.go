@@ -117,14 +117,16 @@ func (p *path) errSilence() error {
 	return fmt.Errorf("nothing heard from %s for %v", p.addr, p.tempo.silence)
 }
 
-// expect says that from now on the server owes an answer.
-func (p *path) expect(w *waiter) {
+// expect says that from now on the server owes an answer. It returns what is closed when a
+// silent server is heard again.
+func (p *path) expect(w *waiter) (heard <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !w.watched {
 		w.watched, w.sent = true, time.Now()
 		p.watch.enter(w.sent)
 	}
+	return p.watch.changed
 }
 
 // heardAgain returns what is closed when a silent server is heard again.

@@ -55,7 +55,8 @@ func (d *dial) over() bool {
 // stream is a connection to the server, over TCP or TLS.
 type stream struct {
 	net.Conn
-	raw   net.Conn    // Conn, or what is below its TLS
+	raw   net.Conn // Conn, or what is below its TLS
+	from  origin
 	out   chan []byte // to the goroutine that writes
 	heard atomic.Uint64
 
@@ -77,8 +78,8 @@ func (s *stream) end(why error) {
 }
 
 // connect returns the connection, a new one if there is none. All requests that need one
-// share one attempt, which goes on when one of them ends.
-func (p *path) connect(ctx context.Context) (*stream, error) {
+// share one attempt, which goes on when one of them ends, or when its time is over.
+func (p *path) connect(ctx context.Context, over <-chan time.Time) (*stream, error) {
 	p.mu.Lock()
 	d := p.dial
 	if d.over() {
@@ -95,6 +96,10 @@ func (p *path) connect(ctx context.Context) (*stream, error) {
 		return d.stream, d.err
 	case <-p.doomed.Done():
 		return nil, p.unanswered(ctx)
+	case <-p.life.Done():
+		return nil, p.unanswered(ctx)
+	case <-over:
+		return nil, fmt.Errorf("%w to %s so far: %w", errConnect, p.addr, context.DeadlineExceeded)
 	case <-ctx.Done():
 		return nil, fmt.Errorf("%w to %s so far: %w", errConnect, p.addr, ctx.Err())
 	}
@@ -119,6 +124,7 @@ func (p *path) open() (*stream, error) {
 		p.edition.Store(edition)
 	}
 	stop := context.AfterFunc(p.life, func() { s.end(net.ErrClosed) })
+	s.from = newOrigin(p.transport(), s.LocalAddr().(*net.TCPAddr).AddrPort())
 	p.workers.Go(func() { s.write(p.tempo.connTimeout) })
 	l := s.link(p.transport())
 	p.workers.Go(func() {
@@ -174,30 +180,35 @@ func (s *stream) write(timeout time.Duration) {
 }
 
 // overStream is a non-INVITE client transaction over TCP or TLS (RFC 3261 section 17.1.2).
-func (p *path) overStream(ctx context.Context, req *sip.Request, w *waiter) (*sip.Response, error) {
-	s, err := p.connect(ctx)
+func (p *path) overStream(ctx context.Context, req *Draft, w *waiter) (*sip.Response, error) {
+	w.wait(p.tempo.connTimeout + time.Second) // connecting takes no longer
+	s, err := p.connect(ctx, w.timer.C)
 	if err != nil {
 		return nil, err
 	}
 	p.expect(w)
-	out, data := s.out, stamp(req, p.transport(), s.LocalAddr().(*net.TCPAddr).AddrPort(), w.branch)
+	req.local = s.from.addr
+	out, data := s.out, req.write(make([]byte, 0, maxDatagram), &s.from, w.branch)
 	if w.trace != nil {
 		w.trace.sent(s.link(p.transport()), data) // before the answer, which can be quick
 	}
 	heard := s.heard.Load()
 	began := heard
-	silent := time.NewTimer(p.tempo.streamSilence)
-	defer silent.Stop()
+	w.wait(p.tempo.streamSilence)
 	for {
 		select {
 		case out <- data:
 			out = nil // written once
-		case <-silent.C:
-			if now := s.heard.Load(); now != heard {
-				heard = now
-				silent.Reset(p.tempo.streamSilence)
-			} else {
+		case <-w.timer.C:
+			now := s.heard.Load()
+			switch {
+			case w.over(time.Now()):
+				return nil, p.lapse(s, now == heard)
+			case now == heard:
 				s.end(errSilent)
+			default:
+				heard = now
+				w.wait(p.tempo.streamSilence)
 			}
 		case res := <-w.answers:
 			if !res.IsProvisional() {
@@ -208,13 +219,23 @@ func (p *path) overStream(ctx context.Context, req *sip.Request, w *waiter) (*si
 			return p.last(w, p.lost(s, began))
 		case <-p.doomed.Done():
 			return p.last(w, p.unanswered(ctx))
+		case <-p.life.Done():
+			return p.last(w, p.unanswered(ctx))
 		case <-ctx.Done():
-			if err = p.unanswered(ctx); errors.Is(err, errNoAnswer) && s.heard.Load() == heard {
-				s.end(err)
+			if err = p.unanswered(ctx); errors.Is(err, errNoAnswer) {
+				return nil, p.lapse(s, s.heard.Load() == heard)
 			}
 			return nil, err
 		}
 	}
+}
+
+// lapse ends a request whose time is over, and its connection if that was silent.
+func (p *path) lapse(s *stream, silent bool) error {
+	if silent {
+		s.end(errNoAnswer)
+	}
+	return errNoAnswer
 }
 
 // closedByPeer returns whether a connection that has ended was closed by the server, for
