@@ -1,6 +1,7 @@
 package sipnet
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"net/netip"
 	"strconv"
@@ -23,7 +24,7 @@ type Draft struct {
 	Head, Tail []byte
 	// Contact is the address of a Contact, up to its host and what follows that, the brackets
 	// included; zero for none.
-	Contact struct{ Before, After string }
+	Contact struct{ Before, After []byte }
 	Number  uint32 // the CSeq's; challenges make it greater
 	Body    []byte
 	// Timeout bounds the request, beside its context; 0 does not.
@@ -65,7 +66,7 @@ func (d *Draft) write(b []byte, from *origin, br branch) []byte {
 	for _, line := range d.credentials {
 		b = append(b, line...)
 	}
-	if d.Contact.Before != "" {
+	if len(d.Contact.Before) > 0 {
 		b = append(append(b, "Contact: "...), d.Contact.Before...)
 		b = append(append(append(b, from.contact...), d.Contact.After...), "\r\n"...)
 	}
@@ -127,11 +128,11 @@ func draftOf(req *sip.Request) *Draft {
 }
 
 // aroundHost returns a Contact without a host, up to where that belongs and from there on.
-func aroundHost(c *sip.ContactHeader) (before, after string) {
+func aroundHost(c *sip.ContactHeader) (before, after []byte) {
 	const here = "\x00"
 	named := *c
 	named.Address.Host = here
-	before, after, _ = strings.Cut(named.Value(), here)
+	before, after, _ = bytes.Cut([]byte(named.Value()), []byte(here))
 	return before, after
 }
 

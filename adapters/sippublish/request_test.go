@@ -12,6 +12,7 @@ import (
 
 	"github.com/busylamp/busylamp"
 	"github.com/busylamp/busylamp/adapters/pidf"
+	"github.com/busylamp/busylamp/adapters/sipnet"
 	"github.com/busylamp/busylamp/adapters/sipnet/siptest"
 )
 
@@ -180,7 +181,7 @@ func TestDisplayName(t *testing.T) {
 		var doc, want struct {
 			Name string `xml:"display-name"`
 		}
-		if err := xml.Unmarshal((&Publisher{cfg: Config{Profile: AudioCodes}}).body(r), &doc); err != nil {
+		if err := xml.Unmarshal((&Publisher{cfg: Config{Profile: AudioCodes}}).appendBody(nil, r), &doc); err != nil {
 			t.Fatal(err)
 		}
 		xml.Unmarshal([]byte("<x><display-name>"+tc.want+"</display-name></x>"), &want)
@@ -201,8 +202,8 @@ func TestStates(t *testing.T) {
 			t.Errorf("%v: has an activity: %v", s, ok)
 		}
 		call := s == busylamp.OnThePhone || s == busylamp.OtherCall
-		if published && strings.Contains(string(p.body(r)), "on-the-phone") != call {
-			t.Errorf("%v: %s", s, p.body(r))
+		if published && strings.Contains(string(p.appendBody(nil, r)), "on-the-phone") != call {
+			t.Errorf("%v: %s", s, p.appendBody(nil, r))
 		}
 	}
 }
@@ -217,7 +218,7 @@ func TestSeenAs(t *testing.T) {
 		for s := busylamp.Away; s <= busylamp.Forwarded; s++ {
 			r := initial
 			r.State = s
-			seen, err := pidf.Read(p.body(r))
+			seen, err := pidf.Read(p.appendBody(nil, r))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -236,14 +237,14 @@ func TestSeenAs(t *testing.T) {
 
 // A number is published as a user of a host that the server serves (RFC 3261 section 19.1.6).
 func TestNumber(t *testing.T) {
-	p := &Publisher{cfg: Config{Profile: RPID, NumbersAt: "[2001:db8::1]"}}
+	p := newPublisher(t, "127.0.0.1:9", "udp", func(c *Config) { c.NumbersAt = "2001:db8::1" })
 	r := initial
 	r.Presentity = "tel:+31612345678"
-	req, err := p.request(r)
-	if err != nil {
+	var d sipnet.Draft
+	if err := p.write(&d, r); err != nil {
 		t.Fatal(err)
 	}
-	text := req.String()
+	text := fmt.Sprintf("PUBLISH %s SIP/2.0\r\n%s%s", d.URI, d.Tail, d.Body)
 	for _, want := range []string{"PUBLISH sip:+31612345678@[2001:db8::1];user=phone SIP/2.0", `entity="tel:+31612345678"`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
@@ -255,14 +256,15 @@ func TestExpiresIsNeverZeroByRounding(t *testing.T) {
 	for d, want := range map[time.Duration]string{0: "0", time.Millisecond: "1", 1500 * time.Millisecond: "2", time.Hour: "3600"} {
 		r := refresh
 		r.Expires = d
-		req, err := (&Publisher{}).request(r)
-		if err != nil {
+		var req sipnet.Draft
+		if err := (&Publisher{}).write(&req, r); err != nil {
 			t.Fatal(err)
 		}
-		if got := req.GetHeader("Expires").Value(); got != want {
+		_, rest, _ := strings.Cut(string(req.Tail), "Expires: ")
+		if got, _, _ := strings.Cut(rest, "\r\n"); got != want {
 			t.Errorf("%v: Expires %s, want %s", d, got, want)
 		}
-		if req.GetHeader("User-Agent") != nil {
+		if strings.Contains(string(req.Tail), "User-Agent") {
 			t.Error("an empty User-Agent is sent")
 		}
 	}
