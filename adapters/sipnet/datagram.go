@@ -60,6 +60,9 @@ func (p *path) readUDP() {
 		if err != nil {
 			return
 		}
+		if g, ok := glance(b[:n]); ok && p.deliverGlimpse(&g) {
+			continue
+		}
 		if bytes.HasPrefix(b[:n], []byte("SIP/2.0 ")) || p.takes(from) {
 			if msg, err := parser.ParseSIP(b[:n]); err == nil {
 				p.fromDatagram(msg, from, run)

@@ -28,9 +28,9 @@ type framer struct {
 	looked int  // bytes of a head without an end so far
 }
 
-// feed takes the next bytes. An error says that nobody can tell where the next message
-// begins.
-func (f *framer) feed(b []byte, message func(sip.Message), ping func()) error {
+// feed takes the next bytes. glimpsed may take an answer that needs no parser, and tells
+// whether it did. An error says that nobody can tell where the next message begins.
+func (f *framer) feed(b []byte, glimpsed func(*glimpse) bool, message func(sip.Message), ping func()) error {
 	if _, err := f.parser.Write(b); err != nil {
 		return err
 	}
@@ -41,6 +41,10 @@ func (f *framer) feed(b []byte, message func(sip.Message), ping func()) error {
 			}
 			if whole, err := f.head(); !whole {
 				return err
+			}
+			if g, ok := glance(f.parser.Buffer().Bytes()); ok && glimpsed(&g) {
+				f.parser.Discard(g.length)
+				continue
 			}
 		}
 		msg, _, err := f.parser.ParseNext()

@@ -250,7 +250,7 @@ func FuzzFramer(f *testing.F) {
 			defer fr.parser.Close()
 			for rest := b; len(rest) > 0 && !failed; {
 				n := min(size, len(rest))
-				failed = fr.feed(rest[:n], func(m sip.Message) { log = append(log, m.String()) }, func() { pings++ }) != nil
+				failed = fr.feed(rest[:n], func(*glimpse) bool { return false }, func(m sip.Message) { log = append(log, m.String()) }, func() { pings++ }) != nil
 				rest = rest[n:]
 			}
 			return log, pings, failed

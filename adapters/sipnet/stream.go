@@ -132,7 +132,7 @@ func (p *path) open() (*stream, error) {
 		defer stop()
 		run, end := p.in.turns(&p.workers)
 		defer end()
-		why := s.read(p.in.most, func(msg sip.Message) { p.fromStream(msg, s, l, run) })
+		why := s.read(p.in.most, p.deliverGlimpse, func(msg sip.Message) { p.fromStream(msg, s, l, run) })
 		if errors.Is(why, sip.ErrMessageTooLarge) || errors.Is(why, errHead) {
 			p.in.log.Warn("the server sends too large a message: the connection is ended",
 				"server", l.remote, "most", p.in.most, "headers", maxHead, "why", why)
@@ -144,7 +144,7 @@ func (p *path) open() (*stream, error) {
 
 // read ends with the connection. What is no SIP ends it, since nobody could tell where the
 // next message begins; so does a message over so many bytes.
-func (s *stream) read(most int, deliver func(sip.Message)) error {
+func (s *stream) read(most int, glimpsed func(*glimpse) bool, deliver func(sip.Message)) error {
 	parser := sip.NewParser()
 	parser.MaxMessageLength = most
 	f := framer{parser: parser.NewSIPStream()}
@@ -156,7 +156,7 @@ func (s *stream) read(most int, deliver func(sip.Message)) error {
 			return err
 		}
 		s.heard.Add(1)
-		if err := f.feed(b[:n], deliver, func() { s.reply(pong) }); err != nil {
+		if err := f.feed(b[:n], glimpsed, deliver, func() { s.reply(pong) }); err != nil {
 			return err
 		}
 	}
