@@ -18,6 +18,7 @@ type Loop struct {
 	keep       func([]StoreOp)
 
 	mailbox  chan func(*Engine)
+	requests chan PublishWork
 	done     chan struct{}
 	began    time.Time
 	workers  sync.WaitGroup
@@ -53,7 +54,8 @@ const settleTime = time.Second
 // NewLoop returns a loop around an engine, which is the loop's from now on.
 func NewLoop(e *Engine, cfg LoopConfig) *Loop {
 	return &Loop{engine: e, proxies: cfg.Proxies, publishers: cfg.Publishers, sources: cfg.Sources, observe: cfg.Observe, keep: cfg.Keep,
-		withdraw: cfg.Withdraw, asking: make([]context.CancelFunc, len(cfg.Proxies)), mailbox: make(chan func(*Engine), mailboxSize), done: make(chan struct{})}
+		withdraw: cfg.Withdraw, asking: make([]context.CancelFunc, len(cfg.Proxies)), mailbox: make(chan func(*Engine), mailboxSize), done: make(chan struct{}),
+		requests: make(chan PublishWork)}
 }
 
 // ErrHandOver is the cause of a context that ends because another loop takes over: nothing
@@ -155,10 +157,11 @@ func (l *Loop) perform(w Work) {
 		l.keep(w.Store)
 	}
 	for _, p := range w.Publish {
-		l.workers.Go(func() {
-			out := l.publishers[p.Publisher].Publish(l.work, p.Request)
-			l.post(func(e *Engine) { e.Settled(p.Request, out) })
-		})
+		select {
+		case l.requests <- p: // somebody is idle
+		default:
+			l.workers.Go(func() { l.publish(p) })
+		}
 	}
 	for _, w := range w.Lists {
 		ctx, cancel := l.ask(w.Proxy, listTime)
@@ -167,6 +170,28 @@ func (l *Loop) perform(w Work) {
 	for _, w := range w.Details {
 		ctx, cancel := l.ask(w.Proxy, resyncTimeout-listTime)
 		l.workers.Go(func() { l.details(ctx, cancel, w) })
+	}
+}
+
+// idleTime is how long a goroutine that sends requests waits for the next one. A new one for
+// each would have to grow its stack each time.
+const idleTime = 10 * time.Second
+
+// publish sends a request, and those that come after it.
+func (l *Loop) publish(p PublishWork) {
+	idle := time.NewTimer(idleTime)
+	defer idle.Stop()
+	for {
+		out := l.publishers[p.Publisher].Publish(l.work, p.Request)
+		l.post(func(e *Engine) { e.Settled(p.Request, out) })
+		idle.Reset(idleTime)
+		select {
+		case p = <-l.requests:
+		case <-idle.C:
+			return
+		case <-l.work.Done():
+			return
+		}
 	}
 }
 

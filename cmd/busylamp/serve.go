@@ -385,6 +385,9 @@ func (s *sidecar) tell(w busylamp.Work) {
 			s.log.Info("subscription", "source", c.Source, "presentity", c.Presentity, "old", c.Old, "new", c.New, "why", c.Reason)
 		}
 	}
+	if !s.log.Enabled(context.Background(), slog.LevelInfo) {
+		w.Changes = nil // what they were is not even put into words
+	}
 	for _, c := range w.Changes {
 		why := c.Why()
 		source, limited := strings.CutPrefix(why, "source ")
