@@ -13,8 +13,8 @@ import "time"
 
 const (
 	sentinelEvery  = 5 * time.Second
-	sentinelAge    = 15 * time.Second // no publication is proven more often
-	suspicionEvery = 15 * time.Second
+	sentinelAge    = 10 * time.Second // no publication is proven more often
+	suspicionEvery = 10 * time.Second
 	suspects       = 4    // refreshed for each unexpected 412
 	sentinelSample = 64   // the sentinel is the oldest of so many
 	maxScan        = 1024 // people looked at in one go

@@ -28,6 +28,7 @@ const withdrawTime = 4500 * time.Millisecond
 
 // serve runs the sidecar until it is told to stop, and returns the exit code.
 func serve(path string, environ []string, stderr io.Writer) int {
+	tuned.Do(func() { tuneMemory(environ) })
 	cfg, err := load(path, environ)
 	if err != nil {
 		fmt.Fprintln(stderr, err)
