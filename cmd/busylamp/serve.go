@@ -184,7 +184,10 @@ func serveOnce(stop context.Context, svc service, cfg config, log *slog.Logger, 
 			cancel(busylamp.ErrHandOver)
 		}
 	}()
+	var tuner sync.WaitGroup
+	tuner.Go(func() { tuneProcessors(ctx, svc.environ) })
 	s.run(ctx, admin)
+	tuner.Wait()
 	svc.manager.alive()
 	records, err := s.loop.Records(context.Background())
 	if stop.Err() != nil {

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"context"
+	"runtime"
+	"testing"
+)
+
+// TestProcessors: one is used until it is busy, and given back when there has been little to do
+// for a while.
+func TestProcessors(t *testing.T) {
+	p := processors{now: 1, most: 3}
+	for i, step := range []struct {
+		used  float64
+		times int
+		want  int
+	}{
+		{0.1, 20, 1}, {0.7, 20, 1}, {0.8, 1, 2}, {1.4, 20, 2}, {1.6, 1, 3}, {3, 5, 3},
+		{0.75, 9, 3}, {0.9, 1, 3}, {0.75, 10, 2}, {0.3, 9, 2}, {0.3, 1, 1}, {0, 100, 1},
+	} {
+		got := 0
+		for range step.times {
+			got = p.next(step.used)
+		}
+		if got != step.want {
+			t.Fatalf("step %d: %d processors, want %d", i, got, step.want)
+		}
+	}
+}
+
+func TestTuneProcessors(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	tuneProcessors(ctx, nil)
+	if n := runtime.GOMAXPROCS(0); n != allProcessors {
+		t.Errorf("%d processors afterwards, %d before", n, allProcessors)
+	}
+	tuneProcessors(t.Context(), []string{"GOMAXPROCS=2"}) // returns at once
+}
