@@ -6,7 +6,7 @@ LINT    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 # What tests of faults record (integration/record); make test checks that it is all there.
 RECORD := $(CURDIR)/.record
 
-.PHONY: help build proto test soak reliability lint demo deps fuzz clean
+.PHONY: help build proto test soak reliability bench lint demo deps fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -24,6 +24,7 @@ test: deps build ## everything: unit, real Kamailio, real calls (never skips)
 	go vet ./...
 	@rm -rf $(RECORD)/test.jsonl && mkdir -p $(RECORD)
 	CGO_ENABLED=1 BUSYLAMP_E2E=1 BUSYLAMP_RECORD=$(RECORD)/test.jsonl go test -count=1 -race -timeout 20m $$(go list ./... | grep -v /integration)
+	go test -count=1 -run '^Test.*(Alloc|Budget)' . ./adapters/... # the race detector allocates itself
 	BUSYLAMP_E2E=1 BUSYLAMP_RECORD=$(RECORD)/test.jsonl go test -count=1 -p 1 -parallel 3 -v -timeout 40m ./integration/...
 	@mv $(RECORD)/test.jsonl $(RECORD)/passed.jsonl
 	go run ./integration/reliability check $(RECORD)/passed.jsonl
@@ -38,6 +39,9 @@ soak: deps build ## the long variants of the tests of faults: two hours
 
 reliability: ## write integration/RELIABILITY.md of what the last make test and make soak have recorded
 	go run ./integration/reliability update $(wildcard $(RECORD)/passed.jsonl $(RECORD)/soaked.jsonl)
+
+bench: deps build ## measure busylamp beside the bare proxy and pua_dialoginfo; writes integration/bench/RESULTS.md (20 minutes)
+	go run ./integration/bench $(BENCH)
 
 lint: ## golangci-lint, with the rule on imports
 	test -z "$$(gofmt -l .)"

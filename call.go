@@ -1,6 +1,9 @@
 package busylamp
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // call is a dialog that is up, as far as we know.
 type call struct {
@@ -72,7 +75,10 @@ func (e *Engine) setCall(p *proxy, c *call, ev CallEvent) {
 	}
 	caller, callee := c.caller, c.callee
 	before := c.stage
-	c.stage, c.seq, c.callID = ev.Stage, ev.Seq, ev.CallID
+	c.stage, c.seq = ev.Stage, ev.Seq
+	if c.callID != ev.CallID {
+		c.callID = strings.Clone(ev.CallID)
+	}
 	c.lapsesIn(ev.Lapses, e.now)
 	c.caller = e.party(ev.Caller, SideCaller)
 	c.callee = e.party(ev.Callee, SideCallee)
@@ -81,7 +87,11 @@ func (e *Engine) setCall(p *proxy, c *call, ev CallEvent) {
 	c.callee.join(c.stage)
 	caller.leave(before)
 	callee.leave(before)
-	why := reason{what: "call " + c.stage.String(), proxy: p.name, dialog: c.dialog, callID: c.callID}
+	what := "call confirmed"
+	if c.stage == Early {
+		what = "call early"
+	}
+	why := reason{what: what, proxy: p.name, dialog: c.dialog, callID: c.callID}
 	for _, who := range [...]*person{c.caller, c.callee, caller, callee} {
 		e.claimCalls(who, why)
 	}
@@ -146,7 +156,10 @@ func (e *Engine) party(uri string, side Sides) *person {
 		}
 		return nil
 	}
-	return e.person(who)
+	if known := e.byURI[who]; known != nil {
+		return known
+	}
+	return e.person(Presentity(strings.Clone(string(who)))) // without the event that it is part of
 }
 
 // claimCalls restates the claim that somebody's calls amount to.
@@ -164,7 +177,10 @@ func (e *Engine) claimCalls(who *person, why reason) {
 	case who.early > 0:
 		state = Ringing
 	}
-	e.claim(who, Claim{Source: sourceCalls, State: state, Since: e.now, telephony: true}, why)
+	if !e.stopping && who.setCalls(state, e.now) {
+		e.refold(who, why)
+	}
+	e.forgetIdle(who)
 }
 
 // maxTombs bounds the dead that one proxy's book remembers.

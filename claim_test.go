@@ -23,7 +23,7 @@ func TestFold(t *testing.T) {
 		{"offline is what is left", []Claim{{Source: "x", State: Unknown, Since: s(2), Until: 0}, {Source: "y", State: Offline, Since: s(1), Until: 0}}, Offline, "y"},
 	} {
 		r := newRules(nil, nil, "")
-		got := r.fold(c.claims, s(10), nil)
+		got := r.fold(&person{extras: &extras{claims: c.claims}}, s(10), nil)
 		if got.State != c.want || got.Source != c.source {
 			t.Errorf("%s: got %v by %q, want %v by %q", c.name, got.State, got.Source, c.want, c.source)
 		}

@@ -11,6 +11,13 @@ import "time"
 // be ours. What is read there for longer is another's.
 const echoTime = 10 * time.Second
 
+// given is what a publication has given up at a server that a source reads.
+type given struct {
+	had  State // what the server had when it was looked at last
+	gave State // what it had before that
+	at   time.Duration
+}
+
 // echoes tells whether a claim may be our own word: it says what we publish at the very server
 // that the source reads, or have published until a moment ago, unless it said so before we
 // did (old). What is seen of a phone's dialogs is never ours.
@@ -22,7 +29,7 @@ func (s *source) echoes(e *Engine, who *person, c, old *Claim) bool {
 	}
 	for _, i := range s.reads {
 		p := &who.pubs[i]
-		if p.reads(p.has, shown) || p.reads(p.gave, shown) && e.now < p.gaveAt+echoTime ||
+		if p.reads(p.has, shown) || p.given != nil && p.reads(p.given.gave, shown) && e.now < p.given.at+echoTime ||
 			p.reads(p.want, shown) && (p.outstanding == Initial || p.outstanding == Modify) {
 			return true
 		}
@@ -34,8 +41,8 @@ func (s *source) echoes(e *Engine, who *person, c, old *Claim) bool {
 // that it cannot be ours when it comes again.
 func (s *source) hasForgotten(who *person, shown State) {
 	for _, i := range s.reads {
-		if p := &who.pubs[i]; !p.reads(p.gave, shown) {
-			p.gave = Unknown
+		if p := &who.pubs[i]; p.given != nil && !p.reads(p.given.gave, shown) {
+			p.given.gave = Unknown
 		}
 	}
 }
@@ -48,15 +55,22 @@ func (p *publication) reads(published, as State) bool {
 // remember notes a state that the server does not have any more, and has the claims that were
 // taken for it looked at again when it must have been forgotten.
 func (p *publication) remember(e *Engine) {
-	if p.had == p.has {
+	if !p.publisher.read || p.given == nil && p.has == Unknown {
 		return
 	}
-	p.gave, p.gaveAt, p.had = p.had, e.now, p.has
+	if p.given == nil {
+		p.given = new(given)
+	}
+	g := p.given
+	if g.had == p.has {
+		return
+	}
+	g.gave, g.at, g.had = g.had, e.now, p.has
 	who := p.person
 	for i := range who.claims {
 		if c := &who.claims[i]; c.echo {
 			c.judgeAt = e.now + echoTime
-			e.wheel.set(&who.timer, who.nextLapse())
+			e.rearm(who)
 		}
 	}
 }

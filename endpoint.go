@@ -25,6 +25,7 @@ func (e *Engine) addEndpoints(list []EndpointConfig) error {
 		if who.endpoint != nil {
 			return fmt.Errorf("endpoint %s: twice", c.Presentity)
 		}
+		who.extend()
 		who.endpoint = &c
 		state := c.State
 		if state == Unknown {

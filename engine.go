@@ -88,66 +88,11 @@ type Engine struct {
 	wheel      wheel
 	stats      Stats
 	out        Work
-	stopping   bool // Withdraw
-	quiet      bool // Quiesce
-	takeover   bool // see takeover.go
-}
-
-// Work is what the engine wants done since it was last asked.
-type Work struct {
-	Publish  []PublishWork
-	Lists    []ListWork
-	Details  []DetailWork
-	Watches  []WatchWork
-	Store    []StoreOp // in their order; times are the engine's
-	Changes  []Change
-	Statuses []StatusChange
-	Notes    []Note
-}
-
-// PublishWork is a request for the publisher with an index in Config.Publishers.
-type PublishWork struct {
-	Publisher int
-	Request   Request
-}
-
-// ListWork asks for a proxy's list, which ends in [Engine.Listed] or [Engine.ResyncFailed].
-type ListWork struct {
-	Proxy int // its index in Config.Proxies
-	ID    uint64
-	Why   string
-}
-
-// DetailWork asks for the details of listed dialogs, which end in [Engine.Resynced] or
-// [Engine.ResyncFailed].
-type DetailWork struct {
-	Proxy  int
-	ID     uint64
-	Wanted []Listed
-}
-
-// Change is a presentity's new presence.
-type Change struct {
-	Presentity Presentity
-	Old, New   Presence
-	why        reason
-}
-
-// Why says what brought the change about.
-func (c Change) Why() string { return c.why.String() }
-
-// reason is why a presence changed, in parts: most are never read.
-type reason struct {
-	what, proxy string
-	dialog      DialogID
-	callID      string
-}
-
-func (r reason) String() string {
-	if r.proxy == "" {
-		return r.what
-	}
-	return fmt.Sprintf("%s (proxy %s, dialog %s, Call-ID %q)", r.what, r.proxy, r.dialog, r.callID)
+	taken      Work      // what Take returned last
+	stopping   bool      // Withdraw
+	quiet      bool      // Quiesce
+	takeover   bool      // see takeover.go
+	held       []*person // whose claims of an earlier life are still to be dropped
 }
 
 // New returns an engine that knows nothing yet.
@@ -190,6 +135,7 @@ func (e *Engine) addSources() error {
 				return fmt.Errorf("source %s: reads from publisher %q, which is none", c.Name, name)
 			}
 			src.reads = append(src.reads, at)
+			e.publishers[at].read = true
 			if deaf[at] == nil {
 				deaf[at] = make(map[string]bool)
 			}
@@ -210,7 +156,7 @@ func hearing(which Part, deaf map[string]bool) part {
 	if half == nil && deaf == nil {
 		return nil
 	}
-	return func(c *Claim) bool { return !deaf[c.Source] && (half == nil || half(c)) }
+	return func(source string, telephony bool) bool { return !deaf[source] && half.of(source, telephony) }
 }
 
 func orElse[T comparable](v, def T) T {
@@ -219,13 +165,6 @@ func orElse[T comparable](v, def T) T {
 		return def
 	}
 	return v
-}
-
-// Take returns the work that came up and forgets it.
-func (e *Engine) Take() Work {
-	w := e.out
-	e.out = Work{}
-	return w
 }
 
 // Advance lets time pass. It never goes back.
@@ -241,6 +180,7 @@ func (e *Engine) Advance(now time.Duration) {
 	for _, p := range e.publishers {
 		e.tickPublisher(p)
 	}
+	e.letGo()
 	e.dispatch()
 }
 
@@ -335,7 +275,11 @@ func (e *Engine) Settled(r Request, o Outcome) {
 func (e *Engine) Withdraw() {
 	e.stopping = true
 	for _, who := range append([]*person(nil), e.people...) {
-		who.claims = nil
+		who.inCall = Unknown
+		if len(who.claims) > 0 {
+			who.claims = nil
+			who.shed()
+		}
 		e.refold(who, reason{what: "withdrawn at the end"})
 		e.forgetIdle(who)
 	}
@@ -372,16 +316,11 @@ func (e *Engine) plan(p *publication) {
 		p.publisher.lanes[to].push(p)
 	}
 	if wake > 0 {
-		e.wheel.set(&p.timer, wake)
+		p.wakeAt = wake
+		e.rearm(p.person)
 	}
 	p.remember(e)
 	e.keep(p)
-}
-
-// wake looks at a publication again, because its time has come.
-func (p *publication) wake(e *Engine) {
-	e.plan(p)
-	e.forgetIdle(p.person)
 }
 
 // dispatch sends what waits, as far as there is room.
@@ -431,7 +370,7 @@ func (e *Engine) send(p *publication) {
 		e.forgetIdle(p.person)
 		return
 	}
-	e.wheel.stop(&p.timer)
+	p.wakeAt = 0
 	p.outstanding, p.sentAt = k, e.now
 	e.asked(p.publisher)
 	p.publisher.rate.take()

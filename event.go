@@ -44,7 +44,8 @@ func (s Stage) String() string {
 }
 
 // CallEvent states that a dialog has reached at least a stage. Events of one dialog may
-// come in any order and any number of times; the result is the same.
+// come in any order and any number of times; the result is the same. Its strings may be parts
+// of a larger one: what the engine keeps of them, it copies.
 type CallEvent struct {
 	Dialog DialogID
 	Stage  Stage

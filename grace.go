@@ -36,7 +36,7 @@ func (e *Engine) spare(who *person, src *source) {
 
 func (e *Engine) until(who *person, c *Claim, until time.Duration) {
 	c.Until = until
-	e.wheel.set(&who.timer, who.nextLapse())
+	e.rearm(who)
 }
 
 func (e *Engine) graceForAll(src *source) {

@@ -131,9 +131,9 @@ func (s *subscription) resume(e *Engine, old *subscription) {
 	case old.waits:
 		s.queue(e, old.reason)
 	case old.state == Requesting:
-		e.wheel.set(&s.timer, e.now+askTime)
+		s.clock(e, e.now+askTime)
 	case old.state != Subscribed && old.state != NotRequested && !old.gaveUp:
 		s.notBefore = e.now + max(old.notBefore, 0)
-		e.wheel.set(&s.timer, s.notBefore)
+		s.clock(e, s.notBefore)
 	}
 }

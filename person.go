@@ -6,21 +6,49 @@ import (
 )
 
 // person is a presentity with something to tell: calls, claims or publications. One that
-// has none of them any more is forgotten.
+// has none of them any more is forgotten. There may be a million, nearly all of them with a
+// call and a publication and nothing else, so the rest is in extras.
 type person struct {
 	uri       Presentity
-	place     int   // in Engine.people
+	place     int32 // in Engine.people, -1 when forgotten
 	confirmed int32 // calls
 	early     int32
-	claims    []Claim // one of each source
+	inCall    State         // what the calls amount to: the claim of the built-in source
+	callSince time.Duration // when that began
 	presence  Presence
-	watchers  []watcher       // who asks for this presentity's presence
-	subs      []*subscription // one of each source that is to watch it
-	speaks    uint64          // sources by index that are heard of this presentity, and speaksCalls
-	endpoint  *EndpointConfig // nil: a person
-	pubs      []publication   // one of each publisher
-	timer     timer           // the next claim to lapse
+	speaks    uint64 // sources by index that are heard of this presentity, and speaksCalls
+	*extras
+	pubs  []publication // one of each publisher
+	alarm alarm         // for the first clock: see clocks.go
 }
+
+// extras are what few people have.
+type extras struct {
+	claims   []Claim         // one of each source but the calls
+	watchers []watcher       // who asks for this presentity's presence
+	subs     []*subscription // one of each source that is to watch it
+	endpoint *EndpointConfig // nil: a person
+}
+
+// noExtras are those of all who have none: to be read, and never written to.
+var noExtras extras
+
+// extend gives somebody extras of his own, to be written to.
+func (who *person) extend() {
+	if who.extras == &noExtras {
+		who.extras = new(extras)
+	}
+}
+
+// shed drops extras that are of no more use.
+func (who *person) shed() {
+	if len(who.claims)+len(who.watchers)+len(who.subs) == 0 && who.endpoint == nil {
+		who.extras = &noExtras
+	}
+}
+
+// forgotten tells whether somebody is not the engine's any more.
+func (who *person) forgotten() bool { return who.place < 0 }
 
 // join counts a call in. Nobody (nil) counts nothing.
 func (who *person) join(s Stage) { who.count(s, 1) }
@@ -38,19 +66,19 @@ func (who *person) count(s Stage, n int32) {
 	}
 }
 
-// person returns the record of a presentity, a new one if there is none.
+// person returns the record of a presentity, a new one if there is none; the URI is kept.
 func (e *Engine) person(uri Presentity) *person {
 	who := e.byURI[uri]
 	if who != nil {
 		return who
 	}
-	who = &person{uri: uri, place: len(e.people), presence: Presence{State: Available, Since: e.now}}
-	who.timer.owner = who
+	who = e.newPerson()
+	who.uri, who.place, who.extras = uri, int32(len(e.people)), &noExtras
+	who.presence = Presence{State: Available, Since: e.now}
 	who.speaks = e.speakers(uri)
-	who.pubs = make([]publication, len(e.publishers))
 	for i := range who.pubs {
 		p := &who.pubs[i]
-		p.person, p.publisher, p.timer.owner = who, e.publishers[i], p
+		p.person, p.publisher, p.setback = who, e.publishers[i], &noSetback
 		p.muted = p.publisher.wants != nil && !p.publisher.wants(uri)
 	}
 	e.byURI[uri] = who
@@ -58,12 +86,23 @@ func (e *Engine) person(uri Presentity) *person {
 	return who
 }
 
+// newPerson makes room for somebody and his publications: all of it in one piece in the usual
+// case of one publisher.
+func (e *Engine) newPerson() *person {
+	if len(e.publishers) == 1 {
+		both := new(struct {
+			person
+			pub [1]publication
+		})
+		both.pubs = both.pub[:]
+		return &both.person
+	}
+	return &person{pubs: make([]publication, len(e.publishers))}
+}
+
 // forgetIdle drops somebody who has nothing to tell.
 func (e *Engine) forgetIdle(who *person) {
-	if who.confirmed+who.early > 0 || len(who.claims) > 0 || len(who.watchers) > 0 || who.endpoint != nil {
-		return
-	}
-	if e.byURI[who.uri] != who {
+	if who.confirmed+who.early > 0 || who.inCall != Unknown || who.extras != &noExtras || who.forgotten() {
 		return
 	}
 	for i := range who.pubs {
@@ -73,14 +112,14 @@ func (e *Engine) forgetIdle(who *person) {
 	}
 	for i := range who.pubs {
 		who.pubs[i].refuse(false)
-		e.wheel.stop(&who.pubs[i].timer)
 	}
-	e.wheel.stop(&who.timer)
+	e.wheel.stop(who)
 	delete(e.byURI, who.uri)
 	last := e.people[len(e.people)-1]
 	e.people[who.place], last.place = last, who.place
 	e.people[len(e.people)-1] = nil
 	e.people = e.people[:len(e.people)-1]
+	who.place = -1
 }
 
 // A refusal is remembered for longer than its delay, so that the delay can grow, and only
@@ -97,7 +136,8 @@ func (p *publication) occupied(e *Engine) bool {
 		return true
 	}
 	if forget := p.sentAt + refusedMemory; (p.refused || p.turnedAway > 0) && e.now < forget && p.publisher.refused <= maxRefused {
-		e.wheel.set(&p.timer, forget)
+		p.wakeAt = forget
+		e.rearm(p.person)
 		return true
 	}
 	return false
@@ -112,6 +152,15 @@ func (e *Engine) claim(who *person, c Claim, why reason) {
 	e.forgetIdle(who)
 }
 
+// setCalls replaces what somebody's calls amount to, and reports whether that is news.
+func (who *person) setCalls(state State, now time.Duration) bool {
+	if who.inCall == state {
+		return false
+	}
+	who.inCall, who.callSince = state, now
+	return true
+}
+
 // setClaim reports whether the claim differs from the earlier one. A claim of Unknown is
 // none.
 func (who *person) setClaim(c Claim) bool {
@@ -120,12 +169,13 @@ func (who *person) setClaim(c Claim) bool {
 	case old == nil && c.State == Unknown:
 		return false
 	case old == nil:
-		who.claims = append(who.claims, c)
+		who.addClaim(c)
 		c.from.claims(who, true)
 		return true
 	case c.State == Unknown:
 		c.from = old.from
 		who.claims = slices.DeleteFunc(who.claims, func(old Claim) bool { return old.Source == c.Source })
+		who.shed()
 		c.from.claims(who, false)
 		return true
 	}
@@ -136,6 +186,20 @@ func (who *person) setClaim(c Claim) bool {
 	return true
 }
 
+// addClaim adds the claim of one more source; the first one needs no room of its own.
+func (who *person) addClaim(c Claim) {
+	if who.extras == &noExtras {
+		both := new(struct {
+			extras
+			first [1]Claim
+		})
+		both.claims = both.first[:0]
+		who.extras = &both.extras
+	}
+	who.claims = append(who.claims, c)
+}
+
+// claimOf returns what a source says, nil for nothing. The calls are no such claim.
 func (who *person) claimOf(source string) *Claim {
 	for i := range who.claims {
 		if who.claims[i].Source == source {
@@ -145,20 +209,20 @@ func (who *person) claimOf(source string) *Claim {
 	return nil
 }
 
-// refold makes one presence of somebody's claims.
+// refold makes one presence of somebody's claims. A change without a reason is not told.
 func (e *Engine) refold(who *person, why reason) {
-	if next := who.nextLapse(); next > 0 {
-		e.wheel.set(&who.timer, next)
-	}
-	presence := e.rules.fold(who.claims, e.now, nil)
+	e.rearm(who)
+	presence := e.rules.fold(who, e.now, nil)
 	changed := presence.State != who.presence.State
 	switch {
 	case changed:
 		if presence.Source == "" {
 			presence.Since = e.now
 		}
-		e.stats.Changes++
-		e.out.Changes = append(e.out.Changes, Change{Presentity: who.uri, Old: who.presence, New: presence, why: why})
+		if why != (reason{}) {
+			e.stats.Changes++
+			e.out.Changes = append(e.out.Changes, Change{Presentity: who.uri, Old: who.presence, New: presence, why: why})
+		}
 		who.presence = presence
 	case presence.Source != "":
 		who.presence.Source = presence.Source // another says the same now
@@ -184,11 +248,11 @@ func (e *Engine) wanted(p *publication) State {
 	presence, held := who.presence, Unknown
 	if who.claimOf(sourceTakeover) != nil { // which is of all publishers, and p.held of this one
 		held = p.held
-		presence = e.rules.fold(who.claims, e.now, func(c *Claim) bool {
-			return c.Source != sourceTakeover && (p.publisher.hears == nil || p.publisher.hears(c))
+		presence = e.rules.fold(who, e.now, func(source string, telephony bool) bool {
+			return source != sourceTakeover && (p.publisher.hears == nil || p.publisher.hears(source, telephony))
 		})
 	} else if p.publisher.hears != nil {
-		presence = e.rules.fold(who.claims, e.now, p.publisher.hears)
+		presence = e.rules.fold(who, e.now, p.publisher.hears)
 	}
 	shown := e.rules.shown[presence.State]
 	if held != Unknown && (shown == Unknown || e.rules.rank[held] > e.rules.rank[presence.State]) {
@@ -198,43 +262,4 @@ func (e *Engine) wanted(p *publication) State {
 		return Available // nobody else says that an application is there
 	}
 	return shown
-}
-
-// nextLapse returns when the next of somebody's claims or watchers lapses, or a claim is to be
-// looked at again; 0 for never.
-func (who *person) nextLapse() (next time.Duration) {
-	sooner := func(at time.Duration) {
-		if at > 0 && (next == 0 || at < next) {
-			next = at
-		}
-	}
-	for i := range who.claims {
-		sooner(who.claims[i].Until)
-		sooner(who.claims[i].judgeAt)
-	}
-	for _, w := range who.watchers {
-		sooner(w.until)
-	}
-	return next
-}
-
-// wake drops the claims and the watchers that have lapsed.
-func (who *person) wake(e *Engine) {
-	if len(who.watchers) > 0 {
-		e.dismiss(who, func(w watcher) bool { return w.until > 0 && w.until <= e.now })
-	}
-	who.claims = slices.DeleteFunc(who.claims, func(c Claim) bool {
-		lapsed := !c.live(e.now)
-		if lapsed {
-			c.from.claims(who, false)
-		}
-		return lapsed
-	})
-	who.judge(e)
-	e.settleTakeover(who)
-	e.refold(who, reason{what: "claim lapsed"})
-	for _, s := range who.subs {
-		e.tellSubscription(s)
-	}
-	e.forgetIdle(who)
 }

@@ -47,33 +47,51 @@ func newRules(order Precedence, shown map[State]State, preferred string) rules {
 	return r
 }
 
-// part tells which claims somebody hears of.
-type part func(*Claim) bool
+// part tells which claims somebody hears of, by their source and whether it is a phone's.
+type part func(source string, telephony bool) bool
 
 // telephony and rich are the two halves of a presence that some keep apart: what a phone
 // does, and what its owner chose.
-func telephony(c *Claim) bool { return c.telephony }
-func rich(c *Claim) bool      { return !c.telephony }
+func telephony(_ string, telephony bool) bool { return telephony }
+func rich(_ string, telephony bool) bool      { return !telephony }
 
-// fold returns the presence that live claims amount to, of those that are heard (nil: all):
+// hears tells whether a claim is heard (nil hears all).
+func (hears part) of(source string, telephony bool) bool {
+	return hears == nil || hears(source, telephony)
+}
+
+// fold returns the presence that somebody's live claims amount to, of those that are heard:
 // the strongest state wins, of equal ones that of the source with the higher priority, and
 // then the newest.
-func (r *rules) fold(claims []Claim, now time.Duration, heard part) Presence {
-	best, strength, priority := Presence{State: Available}, uint8(0), 0
-	preferred := r.preferredClaim(claims, now, heard)
-	for i := range claims {
-		c := &claims[i]
-		if !c.live(now) || c.echo || heard != nil && !heard(c) || preferred.mutes(c) {
-			continue
-		}
-		state := r.state(c)
-		rank, prio := r.rank[state], c.priority()
-		if rank == 0 || rank < strength || rank == strength && (prio < priority || prio == priority && c.Since <= best.Since) {
-			continue
-		}
-		best, strength, priority = Presence{State: state, Source: c.Source, Since: c.Since}, rank, prio
+func (r *rules) fold(who *person, now time.Duration, heard part) Presence {
+	best := strongest{Presence: Presence{State: Available}}
+	if who.inCall != Unknown && heard.of(sourceCalls, true) {
+		best.weigh(r, Presence{State: who.inCall, Source: sourceCalls, Since: who.callSince}, 0)
 	}
-	return best
+	preferred := r.preferredClaim(who.claims, now, heard)
+	for i := range who.claims {
+		c := &who.claims[i]
+		if c.live(now) && !c.echo && heard.of(c.Source, c.telephony) && !preferred.mutes(c) {
+			best.weigh(r, Presence{State: r.state(c), Source: c.Source, Since: c.Since}, c.priority())
+		}
+	}
+	return best.Presence
+}
+
+// strongest is the claim that wins so far.
+type strongest struct {
+	Presence
+	rank     uint8
+	priority int
+}
+
+// weigh takes a claim if it is stronger.
+func (best *strongest) weigh(r *rules, c Presence, priority int) {
+	rank := r.rank[c.State]
+	if rank == 0 || rank < best.rank || rank == best.rank && (priority < best.priority || priority == best.priority && c.Since <= best.Since) {
+		return
+	}
+	*best = strongest{c, rank, priority}
 }
 
 // preferredClaim returns what the preferred source says, nil for nothing.
@@ -82,7 +100,7 @@ func (r *rules) preferredClaim(claims []Claim, now time.Duration, heard part) *C
 		return nil
 	}
 	for i := range claims {
-		if c := &claims[i]; c.Source == r.preferred && c.live(now) && !c.echo && (heard == nil || heard(c)) {
+		if c := &claims[i]; c.Source == r.preferred && c.live(now) && !c.echo && heard.of(c.Source, c.telephony) {
 			return c
 		}
 	}

@@ -35,7 +35,7 @@ func (p Presentity) IsNumber() bool { return strings.HasPrefix(string(p), "tel:"
 
 // ParsePresentity makes a presentity of a SIP or SIPS URI (RFC 3261 section 19.1), or of a
 // tel URI with a global number. The URI comes from strangers: whatever is not plainly a user
-// at a host or a number is an error, never a guess.
+// at a host or a number is an error, never a guess. What is returned may be a part of the URI.
 func ParsePresentity(uri string) (Presentity, error) {
 	if len(uri) > MaxURI {
 		return "", fmt.Errorf("URI of %d bytes: at most %d can be a presentity", len(uri), MaxURI)
@@ -64,11 +64,25 @@ func ParsePresentity(uri string) (Presentity, error) {
 	if err != nil {
 		return "", fmt.Errorf("URI %q: %w", uri, err)
 	}
+	if as, ok := prefix(uri, user, host); ok {
+		return as, nil
+	}
 	p := Presentity("sip:" + user + "@" + host)
 	if len(p) > MaxURI {
 		return "", fmt.Errorf("URI %q: over %d bytes when escaped", uri, MaxURI)
 	}
 	return p, nil
+}
+
+// prefix returns the beginning of a URI if it is the canonical form already, as it mostly is.
+func prefix(uri, user, host string) (Presentity, bool) {
+	const scheme = "sip:"
+	at := len(scheme) + len(user)
+	n := at + 1 + len(host)
+	if n > len(uri) || uri[:len(scheme)] != scheme || uri[len(scheme):at] != user || uri[at] != '@' || uri[at+1:n] != host {
+		return "", false
+	}
+	return Presentity(uri[:n]), true
 }
 
 func cutScheme(uri string) (rest string, ok bool) {

@@ -16,35 +16,48 @@ type publication struct {
 
 	// Known at the server. tag is the entity-tag of the last 2xx; has is the state that
 	// it holds until expires, Unknown when it holds nothing that we know of.
-	tag     string
-	has     State
-	want    State // what it should show, Unknown for nothing
-	held    State // what an earlier life has left, until it is known what is true; Unknown for nothing
-	had     State // has, when it was looked at last; see echo.go
-	gave    State // what it had before that
-	unsure  bool  // a request went unanswered, so that has may be out of date
-	expires time.Duration
-	life    time.Duration // as the server has granted it
-	former  string        // a tag that the server failed at, to be removed in case it knows it after all
+	tag       string
+	expires   time.Duration
+	refreshAt time.Duration // when to refresh
+	sentAt    time.Duration // when the last request was
+	wakeAt    time.Duration // when to look again, 0 for never; see clocks.go
+	*setback
+	given *given // nil: nothing; see echo.go
 
-	timer       timer
-	refreshAt   time.Duration // when to refresh
-	notBefore   time.Duration // back-off
-	gaveAt      time.Duration // when gave was given up
-	sentAt      time.Duration
-	turnedAway  time.Duration // when the server said so of its last request, with Retry-After; or 0
-	slot        int32         // in the publisher's calendar, 0 for none
-	attempts    uint8         // since the last success
-	tagFailures uint8         // answers of 5xx on end to requests with the tag
-	outstanding Kind          // 0: nothing is outstanding
-	waits       lane          // for a free place at the publisher
-	muted       bool          // the publisher does not want this presentity
-	refused     bool          // by the last answer
-	told        bool          // notBefore is the server's wish
-	kept        bool          // the store has a record of it
-	dirty       bool          // which is not what it should be
+	slot        int32 // in the publisher's calendar, 0 for none
 	lastCode    int16
+	has         State
+	want        State // what it should show, Unknown for nothing
+	held        State // what an earlier life has left, until it is known what is true; Unknown for nothing
+	unsure      bool  // a request went unanswered, so that has may be out of date
+	outstanding Kind  // 0: nothing is outstanding
+	waits       lane  // for a free place at the publisher
+	muted       bool  // the publisher does not want this presentity
+	kept        bool  // the store has a record of it
+	dirty       bool  // which is not what it should be
+}
+
+// setback is what went wrong with a publication since its last success.
+type setback struct {
+	notBefore   time.Duration // back-off
+	turnedAway  time.Duration // when the server said so of its last request, with Retry-After; or 0
+	former      string        // a tag that the server failed at, to be removed in case it knows it after all
 	lastReason  string
+	attempts    uint8 // since the last success
+	tagFailures uint8 // answers of 5xx on end to requests with the tag
+	refused     bool  // by the last answer
+	told        bool  // notBefore is the server's wish
+}
+
+// noSetback is that of all publications that are well: to be read, and never written to.
+var noSetback setback
+
+// setBack gives a publication a setback of its own, to be written to.
+func (p *publication) setBack() *setback {
+	if p.setback == &noSetback {
+		p.setback = new(setback)
+	}
+	return p.setback
 }
 
 // lane is where a publication waits for its turn.
@@ -66,6 +79,7 @@ type publisher struct {
 	wants    func(Presentity) bool
 	hears    part // of the claims; nil: all
 	seenAs   func(State) State
+	read     bool // by a source
 	inFlight int
 	lanes    [urgent + 1]queue[*publication]
 	circuit  circuit
@@ -118,7 +132,7 @@ func (p *publication) next(now time.Duration) (k Kind, wake time.Duration) {
 }
 
 // lastMoment returns when a refresh may wait no longer for changes of state to go first.
-func (p *publication) lastMoment() time.Duration { return p.sentAt + p.life*9/10 }
+func (p *publication) lastMoment() time.Duration { return p.sentAt + (p.expires-p.sentAt)*9/10 }
 
 // Back-off after a failure, and after a refusal that will hardly change by itself. The
 // first must stay well below 30 s: that is when a server that is back must be right.
@@ -137,32 +151,36 @@ const (
 func (p *publication) settle(e *Engine, r Request, o Outcome) {
 	p.outstanding = 0
 	if r.former {
-		p.former = "" // any answer will do, for as a rule the server never knew it; and without one it dies
+		p.forgetFormer() // any answer will do, for as a rule the server never knew it; and without one it dies
 		return
 	}
-	p.lastCode, p.lastReason = int16(o.Code), o.Reason
+	p.lastCode = int16(o.Code)
 	if p.untagged(e, r, o) {
 		return
 	}
 	p.refuse(o.Result == Refused)
-	if o.Result != Unavailable {
-		p.turnedAway = 0
-	}
 	e.noteOutcome(p, r, o)
-	switch o.Result {
-	case Accepted:
+	if o.Result == Accepted {
 		p.accepted(e, r, o)
+		return
+	}
+	s := p.setBack()
+	s.lastReason = o.Reason
+	if o.Result != Unavailable {
+		s.turnedAway = 0
+	}
+	switch o.Result {
 	case Gone:
 		p.nothing()
 		if r.Tag == "" { // this makes no sense, and is not raced
 			p.retry(e, failedFirst, failedMost, o)
 			return
 		}
-		p.attempts, p.notBefore = 0, 0 // afresh at once, for the server is well
+		s.attempts, s.notBefore = 0, 0 // afresh at once, for the server is well
 		e.suspect(p.publisher)
 	case TooBrief: // again at once, with the lifetime that the server grants; but only once
-		if p.attempts == 0 {
-			p.tries()
+		if s.attempts == 0 {
+			s.tries()
 			return
 		}
 		p.retry(e, failedFirst, failedMost, o)
@@ -175,7 +193,7 @@ func (p *publication) settle(e *Engine, r Request, o Outcome) {
 	default:
 		p.unsure = true
 		most := failedMost
-		if p.doubtTag(r) {
+		if s.doubtTag(r) {
 			most = failedFirst // the next request settles the doubt
 		}
 		p.retry(e, failedFirst, most, o)
@@ -189,7 +207,7 @@ func (p *publication) untagged(e *Engine, r Request, o Outcome) bool {
 		return false
 	}
 	p.refuse(false)
-	p.attempts, p.notBefore, p.turnedAway = 0, 0, 0
+	p.setback = &noSetback
 	p.nothing()
 	if o.Code == 400 {
 		e.trouble(p.publisher, "400 to a removal", "the server gives no entity-tags and takes no removal without one; what it has lapses by itself", string(r.Presentity))
@@ -201,14 +219,15 @@ func (p *publication) untagged(e *Engine, r Request, o Outcome) bool {
 // back-off is there all the same: the next probe is to be another one.
 func (p *publication) unavailable(e *Engine, o Outcome) {
 	p.unsure = true
-	before := p.turnedAway
-	p.turnedAway = 0
+	s := p.setBack()
+	before := s.turnedAway
+	s.turnedAway = 0
 	switch {
 	case o.Code == 0 && e.now-p.sentAt < silence: // else the silence has told
 		e.unreachable(p.publisher)
 	case o.Code != 0 && o.RetryAfter > 0:
 		// A server that accepts others, and turns this one away again, means this one alone.
-		p.turnedAway = e.now
+		s.turnedAway = e.now
 		if before == 0 || p.publisher.circuit.acceptedAt <= before {
 			e.suspend(p.publisher, o.RetryAfter)
 		}
@@ -226,9 +245,10 @@ func (p *publication) hurry(e *Engine) {
 
 // retry sets the back-off: it grows with every try, and is no shorter than the server asks.
 func (p *publication) retry(e *Engine, first, most time.Duration, o Outcome) {
-	p.tries()
-	p.told = o.RetryAfter > 0
-	p.notBefore = e.now + max(e.spread(backoff(int(p.attempts), first, most)), min(o.RetryAfter, maxRetryAfter))
+	s := p.setBack()
+	s.tries()
+	s.told = o.RetryAfter > 0
+	s.notBefore = e.now + max(e.spread(backoff(int(s.attempts), first, most)), min(o.RetryAfter, maxRetryAfter))
 }
 
 // doubtTag counts the failures with the tag, and tells whether to try again at once: until it
@@ -236,12 +256,12 @@ func (p *publication) retry(e *Engine, first, most time.Duration, o Outcome) {
 // however long the server was away before. If that fails as well, it may not have been the
 // tag, and the two take turns. Removals go on with the tag: were the server at fault, nobody
 // else would end what it has.
-func (p *publication) doubtTag(r Request) bool {
+func (s *setback) doubtTag(r Request) bool {
 	if r.Tag == "" {
-		p.tagFailures = min(p.tagFailures, tagDoubted-1)
+		s.tagFailures = min(s.tagFailures, tagDoubted-1)
 		return false
 	}
-	p.tagFailures = min(p.tagFailures+1, tagDoubted)
+	s.tagFailures = min(s.tagFailures+1, tagDoubted)
 	return r.Kind != Remove
 }
 
@@ -265,21 +285,35 @@ func (p *publisher) asks(wish time.Duration) time.Duration { return max(wish, p.
 // refuse counts the publications whose last request was refused.
 func (p *publication) refuse(refused bool) {
 	if p.refused != refused {
-		p.refused = refused
+		p.setBack().refused = refused
 		p.publisher.refused += map[bool]int{true: 1, false: -1}[refused]
 	}
 }
 
 // nothing notes that the server holds nothing of ours.
 func (p *publication) nothing() {
-	p.tag, p.former, p.has, p.unsure, p.tagFailures = "", "", Unknown, false, 0
+	p.tag, p.has, p.unsure = "", Unknown, false
+	if p.setback != &noSetback {
+		p.former, p.tagFailures = "", 0
+	}
 	p.publisher.calendar.cancel(p)
 	p.dirty = p.kept
 }
 
-func (p *publication) tries() {
-	if p.attempts < math.MaxUint8 {
-		p.attempts++
+// forgetFormer gives up a tag that the server failed at.
+func (p *publication) forgetFormer() {
+	if p.former == "" {
+		return
+	}
+	p.former = ""
+	if *p.setback == noSetback {
+		p.setback = &noSetback
+	}
+}
+
+func (s *setback) tries() {
+	if s.attempts < math.MaxUint8 {
+		s.attempts++
 	}
 }
 
@@ -287,7 +321,7 @@ func (p *publication) tries() {
 // sent, so that is what a refresh counts from; or only now, if nothing before had reached it, so
 // that is how long it may have it.
 func (p *publication) accepted(e *Engine, r Request, o Outcome) {
-	p.attempts, p.notBefore, p.tagFailures = 0, 0, 0
+	p.setback = &noSetback
 	if r.Kind == Remove {
 		p.nothing()
 		return
@@ -298,8 +332,8 @@ func (p *publication) accepted(e *Engine, r Request, o Outcome) {
 		life = r.Expires
 	}
 	life = min(life, maxServerExpires)
-	if r.Kind == Initial {
-		p.former = p.tag // the server may know it after all
+	if r.Kind == Initial && p.tag != "" {
+		p.setBack().former = p.tag // the server may know it after all
 	}
 	if o.Tag != "" || r.Kind == Initial { // without one, the tag that it knew is the best guess
 		p.tag = o.Tag
@@ -307,7 +341,7 @@ func (p *publication) accepted(e *Engine, r Request, o Outcome) {
 	if r.Kind != Refresh {
 		p.has = r.State
 	}
-	p.life, p.expires = life, e.now+life
+	p.expires = e.now + life
 	p.dirty = true
 	e.bookRefresh(p, life)
 }

@@ -311,24 +311,31 @@ func TestWheel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var fired []int
-	timers := make([]timer, 5)
-	for i := range timers {
-		timers[i].owner = wakeFunc(func() { fired = append(fired, i) })
-		e.wheel.set(&timers[i], time.Duration(i)*time.Second)
+	people := make([]person, 5)
+	for i := range people {
+		people[i].extras, people[i].place = &noExtras, -1
+		e.wheel.set(&people[i], time.Duration(i)*time.Second)
 	}
-	e.wheel.set(&timers[4], 500*time.Millisecond) // moved forward
-	e.wheel.stop(&timers[2])
-	e.wheel.stop(&timers[2])
-	e.Advance(10 * time.Second)
-	if got := fmt.Sprint(fired); got != "[0 4 1 3]" {
-		t.Errorf("fired %s", got)
+	e.wheel.set(&people[4], 500*time.Millisecond) // moved forward
+	e.wheel.stop(&people[2])
+	e.wheel.stop(&people[2])
+	var woken []int
+	for now := wheelTick; now < 10*time.Second; now += wheelTick {
+		var before [5]bool
+		for i := range people {
+			before[i] = people[i].alarm.tick != 0
+		}
+		e.Advance(now)
+		for i := range people {
+			if before[i] && people[i].alarm.tick == 0 {
+				woken = append(woken, i)
+			}
+		}
+	}
+	if got := fmt.Sprint(woken); got != "[0 4 1 3]" {
+		t.Errorf("woken %s", got)
 	}
 	if len(e.wheel.buckets) != 0 {
 		t.Errorf("%d buckets are left", len(e.wheel.buckets))
 	}
 }
-
-type wakeFunc func()
-
-func (f wakeFunc) wake(*Engine) { f() }

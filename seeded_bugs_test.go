@@ -135,13 +135,13 @@ var seededBugs = []seededBug{
 		`e.claim(who, Claim{Source: s.source.Name, State: Unknown}, reason{what: "watched no more"})`,
 		``},
 	{"the weaker claim wins", "presence.go",
-		`rank < strength ||`,
-		`strength > 0 && rank > strength ||`},
+		`rank < best.rank ||`,
+		`best.rank > 0 && rank > best.rank ||`},
 	{"who waits when a source goes down is asked for no more", "statement.go",
 		`s.asked, s.sequence = false, 0 })
 	e.beginAll(src)`,
 		`s.asked, s.sequence = false, 0 })`},
-	{"of two clocks of a person the later is set", "person.go",
+	{"of two clocks of a person the later is set", "clocks.go",
 		`if at > 0 && (next == 0 || at < next) {`,
 		`if at > 0 && at > next {`},
 }

@@ -91,12 +91,13 @@ func (m *sourceModel) step() {
 	case "subscription":
 		to := rapid.SampledFrom([]SubscriptionState{Subscribed, Terminated, AccessDenied, NotFound, SubscriptionError}).Draw(m.rapid, "state")
 		if m.running[source] {
+			heard := m.isAsked(source, who)
 			r := SourceReport{Subscriptions: []SubscriptionReport{{Presentity: who, State: to}}}
 			m.report(source, r)
 			if rapid.Bool().Draw(m.rapid, "twice") {
 				m.report(source, r)
 			}
-			if to >= Terminated {
+			if heard && to >= Terminated {
 				m.grace(source, who)
 			}
 		}
@@ -105,6 +106,16 @@ func (m *sourceModel) step() {
 	}
 	m.take()
 	m.note()
+}
+
+// isAsked tells whether a source watches somebody or has just been asked to: what it reports of
+// others changes nothing.
+func (m *sourceModel) isAsked(source int, who Presentity) bool {
+	if p := m.e.byURI[who]; p != nil {
+		s := p.subscriptionTo(m.e.sources[source])
+		return s != nil && (s.state == Requesting || s.state == Subscribed)
+	}
+	return false
 }
 
 func (m *sourceModel) connector(source int, works bool) {

@@ -194,7 +194,7 @@ func (who *person) sourceViews(e *Engine) (out []SourceView) {
 		v := SourceView{Source: src.Name}
 		if s != nil {
 			v.Status, v.Reason, v.Failures, v.GaveUp = s.word(), s.reason, int(s.failures), s.gaveUp
-			if s.state != Requesting && s.timer.tick != 0 {
+			if s.state != Requesting && s.wakeAt != 0 {
 				v.RetriesIn = s.notBefore - e.now
 			}
 		}
@@ -212,7 +212,7 @@ func (who *person) sourceViews(e *Engine) (out []SourceView) {
 func (e *Engine) view(who *person) View {
 	v := View{Presentity: who.uri, State: who.presence.State, Source: who.presence.Source,
 		Age: e.now - who.presence.Since, Calls: int(who.confirmed), Early: int(who.early),
-		Telephony: e.rules.fold(who.claims, e.now, telephony).State, Rich: e.rules.fold(who.claims, e.now, rich).State,
+		Telephony: e.rules.fold(who, e.now, telephony).State, Rich: e.rules.fold(who, e.now, rich).State,
 		Endpoint: who.endpoint != nil, Watchers: who.watcherNames(), Sources: who.sourceViews(e)}
 	for i := range who.pubs {
 		p := &who.pubs[i]

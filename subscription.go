@@ -13,10 +13,10 @@ type subscription struct {
 	reason    string        // why it is in this state, for people
 	since     time.Duration // when it came into it
 	notBefore time.Duration // when it is asked for again
-	timer     timer
-	told      string // the last word that was told of it
-	failures  uint16 // in a row, at every endpoint
-	short     uint8  // lives in a row that were over at once
+	wakeAt    time.Duration // when to look again, 0 for never; see clocks.go
+	told      string        // the last word that was told of it
+	failures  uint16        // in a row, at every endpoint
+	short     uint8         // lives in a row that were over at once
 	endpoint  uint8
 	waits     bool // in one of the source's lanes
 	urgent    bool // which: that of those whose lamp may be lit
@@ -51,16 +51,14 @@ func (e *Engine) Watch(uri Presentity, asker string, long time.Duration) {
 	if long > 0 {
 		w.until = e.now + long
 	}
+	who.extend()
 	who.watchers = append(slices.DeleteFunc(who.watchers, func(w watcher) bool { return w.name == asker }), w)
-	if next := who.nextLapse(); next > 0 {
-		e.wheel.set(&who.timer, next)
-	}
+	e.rearm(who)
 	for _, src := range e.sources {
 		if s := who.subscriptionTo(src); s != nil && s.gaveUp {
 			s.begin(e)
 		} else if s == nil && who.hears(src) {
 			s := &subscription{who: who, source: src}
-			s.timer.owner = s
 			s.tell(s.word())
 			who.subs = append(who.subs, s)
 			s.begin(e)
@@ -79,6 +77,9 @@ func (e *Engine) Unwatch(uri Presentity, asker string) {
 
 // dismiss lets watchers go. Without any there is no subscription.
 func (e *Engine) dismiss(who *person, gone func(watcher) bool) {
+	if len(who.watchers) == 0 {
+		return
+	}
 	who.watchers = slices.DeleteFunc(who.watchers, gone)
 	if len(who.watchers) > 0 {
 		return
@@ -96,6 +97,7 @@ func (e *Engine) dismiss(who *person, gone func(watcher) bool) {
 		e.claim(who, Claim{Source: s.source.Name, State: Unknown}, reason{what: "watched no more"})
 	}
 	who.subs = nil
+	who.shed()
 	e.forgetIdle(who)
 }
 
@@ -132,7 +134,13 @@ func (s *subscription) begin(e *Engine) {
 // turn changes the state. Who was in a lane is skipped there.
 func (s *subscription) turn(e *Engine, to SubscriptionState, why string) {
 	s.state, s.reason, s.since, s.waits = to, why, e.now, false
-	e.wheel.stop(&s.timer)
+	s.wakeAt = 0
+}
+
+// clock has the subscription looked at again at a time.
+func (s *subscription) clock(e *Engine, at time.Duration) {
+	s.wakeAt = at
+	e.rearm(s.who)
 }
 
 // queue has the subscription wait for its turn: before the others, if a lamp may be lit for
@@ -189,7 +197,7 @@ func (e *Engine) dispatchSources() {
 func (s *subscription) ask(e *Engine) Target {
 	s.turn(e, Requesting, "")
 	s.asked = true
-	e.wheel.set(&s.timer, e.now+askTime)
+	s.clock(e, e.now+askTime)
 	e.tellSubscription(s)
 	t := Target{Presentity: s.who.uri, Endpoint: int(s.endpoint)}
 	if e.cfg.UPN != nil {
@@ -208,7 +216,7 @@ func (s *subscription) report(e *Engine, r SubscriptionReport) {
 	case Requesting:
 		if s.state == Subscribed {
 			s.turn(e, Requesting, r.Reason)
-			e.wheel.set(&s.timer, e.now+askTime)
+			s.clock(e, e.now+askTime)
 		}
 	case Subscribed:
 		if s.state == Requesting {
@@ -283,7 +291,7 @@ func (s *subscription) later(e *Engine, state SubscriptionState, why string, wai
 	}
 	s.turn(e, state, why)
 	s.notBefore = e.now + wait
-	e.wheel.set(&s.timer, s.notBefore)
+	s.clock(e, s.notBefore)
 }
 
 // wake is called when the source has said nothing for too long, or when it is time to try

@@ -5,67 +5,65 @@ import "time"
 // wheelTick is the resolution of everything that the engine does by the clock.
 const wheelTick = 100 * time.Millisecond
 
-// wheel is a calendar of timers, in buckets of one tick. Setting and stopping a timer
-// costs the same however many there are.
+// wheel is a calendar of people to be woken, in buckets of one tick. Setting and stopping an
+// alarm costs the same however many there are.
 type wheel struct {
-	buckets map[int64]*timer
+	buckets map[int64]*person
 	tick    int64
 }
 
-// timer is an entry of a wheel's bucket, and part of whoever is to be woken.
-type timer struct {
-	prev, next *timer
+// alarm is a person's place in a wheel's bucket. There is one, for the first of his clocks.
+type alarm struct {
+	prev, next *person
 	tick       int64 // 0: not set
-	owner      wakeable
 }
 
-// wakeable is what a timer wakes.
-type wakeable interface{ wake(e *Engine) }
-
-// set lets a timer fire at a time, instead of when it was to fire before.
-func (w *wheel) set(t *timer, at time.Duration) {
+// set wakes somebody at a time, instead of when he was to be woken before.
+func (w *wheel) set(who *person, at time.Duration) {
 	tick := max(int64((at+wheelTick-1)/wheelTick), w.tick+1)
-	if t.tick == tick {
+	a := &who.alarm
+	if a.tick == tick {
 		return
 	}
-	w.stop(t)
+	w.stop(who)
 	if w.buckets == nil {
-		w.buckets = make(map[int64]*timer)
+		w.buckets = make(map[int64]*person)
 	}
 	head := w.buckets[tick]
-	t.tick, t.prev, t.next = tick, nil, head
+	a.tick, a.next = tick, head
 	if head != nil {
-		head.prev = t
+		head.alarm.prev = who
 	}
-	w.buckets[tick] = t
+	w.buckets[tick] = who
 }
 
-// stop takes a timer out, if it is set.
-func (w *wheel) stop(t *timer) {
-	if t.tick == 0 {
+// stop takes somebody's alarm out, if it is set.
+func (w *wheel) stop(who *person) {
+	a := &who.alarm
+	if a.tick == 0 {
 		return
 	}
 	switch {
-	case t.prev != nil:
-		t.prev.next = t.next
-	case t.next != nil:
-		w.buckets[t.tick] = t.next
+	case a.prev != nil:
+		a.prev.alarm.next = a.next
+	case a.next != nil:
+		w.buckets[a.tick] = a.next
 	default:
-		delete(w.buckets, t.tick)
+		delete(w.buckets, a.tick)
 	}
-	if t.next != nil {
-		t.next.prev = t.prev
+	if a.next != nil {
+		a.next.alarm.prev = a.prev
 	}
-	t.tick, t.prev, t.next = 0, nil, nil
+	*a = alarm{}
 }
 
-// advance fires the timers that are due.
+// advance wakes those whose time has come.
 func (w *wheel) advance(e *Engine, now time.Duration) {
 	for target := int64(now / wheelTick); w.tick < target; {
 		w.tick++
-		for t := w.buckets[w.tick]; t != nil; t = w.buckets[w.tick] {
-			w.stop(t)
-			t.owner.wake(e)
+		for who := w.buckets[w.tick]; who != nil; who = w.buckets[w.tick] {
+			w.stop(who)
+			who.wake(e)
 		}
 	}
 }

@@ -189,7 +189,7 @@ func (w *world) settle() {
 	work := w.e.Take()
 	if len(work.Store) > 0 {
 		w.commit()
-		w.uncertain = work.Store
+		w.uncertain = slices.Clone(work.Store)
 	}
 	for _, p := range work.Publish {
 		key := fmt.Sprint(p.Publisher, p.Request.Presentity)

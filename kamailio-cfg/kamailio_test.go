@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -165,8 +166,11 @@ func runOn(t *testing.T, port int, cfg string, defines ...string) *proxy {
 	defines = append([]string{
 		"PROXY_PORT=" + strconv.Itoa(p.sip), "PRESENCE_PORT=" + strconv.Itoa(p.sip),
 		"PROXY_CHILDREN=3", "PRESENCE_CHILDREN=2", "PROXY_CTL=" + strconv.Quote(p.ctl),
-		fmt.Sprintf(`BUSYLAMP_EVAPI="127.0.0.1:%d"`, p.evapi), quickHeartbeat,
+		fmt.Sprintf(`BUSYLAMP_EVAPI="127.0.0.1:%d"`, p.evapi),
 	}, defines...)
+	if !slices.Contains(defines, noHeartbeat) {
+		defines = append(defines, quickHeartbeat)
+	}
 	for _, d := range defines {
 		args = append(args, "-A", d)
 		if ip, ok := strings.CutPrefix(d, "PROXY_IP="); ok {

@@ -84,6 +84,8 @@ func TestSyntax(t *testing.T) {
 		"another evapi address": {defines: []string{`BUSYLAMP_EVAPI "127.0.0.1:8449"`}, modules: needed, route: usual},
 		"another queue": {defines: []string{`BUSYLAMP_QUEUE "name=busylamp;size=100"`,
 			`BUSYLAMP_TIMER_DRAIN "name=busylamp_drain;interval=2000u;mode=1;"`}, modules: needed, route: usual},
+		"the timer":         {defines: []string{"BUSYLAMP_POLL"}, modules: needed, route: usual},
+		"his async tasks":   {modules: slices.Concat(everything, []string{"async"}), params: "async_workers=2", route: usual},
 		"his own transport": {defines: []string{"BUSYLAMP_RPC_TRANSPORT 3"}, modules: everything, route: usual},
 		"included twice": {modules: needed, route: usual,
 			events: "include_file \"" + abs(t, "busylamp.cfg") + "\""},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,7 +45,13 @@ func BenchmarkGuard(b *testing.B) {
 		b.Run(fmt.Sprint("events=", n), func(b *testing.B) {
 			p := newPeer(b)
 			var count Counters
-			g, err := openGuard(b.Context(), p.addr(), quick, &count)
+			var got atomic.Int64
+			all := make(chan struct{})
+			g, err := openGuard(b.Context(), p.addr(), quick, &count, func([]byte) {
+				if got.Add(1) == int64(b.N) {
+					close(all)
+				}
+			})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -59,20 +66,14 @@ func BenchmarkGuard(b *testing.B) {
 					c.Write(many[:min(left, len(many))])
 				}
 			}()
-			got, late := 0, time.After(time.Minute)
-			for got+int(count.Dropped.Load()) < b.N {
-				select {
-				case <-g.frames:
-					got++
-				case <-time.After(time.Second): // the rest was dropped
-				case <-g.done:
-					b.Fatal(g.err)
-				case <-late:
-					b.Fatal("frames are missing")
-				}
+			select {
+			case <-all:
+			case <-g.done:
+				b.Fatal(g.err)
+			case <-time.After(time.Minute):
+				b.Fatal("frames are missing")
 			}
-			b.ReportMetric(float64(got*n)/b.Elapsed().Seconds(), "events/s")
-			b.ReportMetric(float64(count.Dropped.Load()), "dropped")
+			b.ReportMetric(float64(b.N*n)/b.Elapsed().Seconds(), "events/s")
 		})
 	}
 }

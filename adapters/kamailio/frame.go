@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/busylamp/busylamp"
 )
@@ -24,10 +25,9 @@ const magic = "busylamp/1 "
 // register is the frame that asks for the events (see busylamp.cfg, BUSYLAMP_EVAPI_MESSAGE).
 const register = "busylamp/1 register"
 
-// frame is a decoded evapi frame.
+// frame is a decoded evapi frame, but for its events.
 type frame struct {
-	epoch  string
-	events []busylamp.CallEvent
+	epoch string
 	// given is the last number that the proxy had given out when it wrote the frame's
 	// heartbeat, if it has one.
 	given     uint32
@@ -37,9 +37,30 @@ type frame struct {
 	err       error
 }
 
-// decodeFrame reads a frame's payload. A line that cannot be read is left out, counted in
-// bad, and the last such error is kept; an error is returned for a frame that is none.
-func decodeFrame(payload []byte) (frame, error) {
+// decoder takes the events out of a batch of frames. All their text is in one string: who
+// keeps a part of it copies that (see [busylamp.CallEvent]).
+type decoder struct {
+	events []busylamp.CallEvent
+	text   strings.Builder
+	room   int // bytes that the text can come to
+}
+
+// begin turns to a batch. What was decoded before is left to whoever has it.
+func (d *decoder) begin(batch [][]byte) {
+	lines, size := 0, 0
+	for _, payload := range batch {
+		lines += min(bytes.Count(payload, []byte{'\n'}), maxEvents)
+		size += len(payload)
+	}
+	d.events = make([]busylamp.CallEvent, 0, lines)
+	d.text.Reset()
+	d.room = base64.StdEncoding.DecodedLen(size)
+}
+
+// frame reads a frame's payload and appends its events. A line that cannot be read is left
+// out, counted in bad, and the last such error is kept; an error is returned for a frame that
+// is none. The epoch is likely to be the one that is known already.
+func (d *decoder) frame(payload []byte, known string) (frame, error) {
 	head, rest, _ := bytes.Cut(payload, []byte{'\n'})
 	epoch, ok := bytes.CutPrefix(head, []byte(magic))
 	if !ok {
@@ -48,14 +69,17 @@ func decodeFrame(payload []byte) (frame, error) {
 	if !isEpoch(epoch) {
 		return frame{}, fmt.Errorf("frame has the epoch %.80q: want digits and a point", epoch)
 	}
-	f := frame{epoch: string(epoch)}
+	f := frame{epoch: known}
+	if string(epoch) != known {
+		f.epoch = string(epoch)
+	}
 	for n := 0; len(rest) > 0; n++ {
 		if n == maxEvents {
 			return frame{}, fmt.Errorf("frame has more than %d lines", maxEvents)
 		}
 		var line []byte
 		line, rest, _ = bytes.Cut(rest, []byte{'\n'})
-		if err := f.decodeLine(line); err != nil {
+		if err := d.line(&f, line); err != nil {
 			f.bad++
 			f.err = fmt.Errorf("line %.80q: %w", line, err)
 		}
@@ -74,7 +98,7 @@ func isEpoch(b []byte) bool {
 
 var errFields = errors.New("wrong number of fields")
 
-func (f *frame) decodeLine(line []byte) error {
+func (d *decoder) line(f *frame, line []byte) error {
 	var fields [6][]byte
 	n := 0
 	for rest, more := line, true; more; n++ {
@@ -95,22 +119,16 @@ func (f *frame) decodeLine(line []byte) error {
 		f.given, f.heartbeat, f.early = seq, true, string(fields[2]) == "early"
 		return nil
 	case kind == 'x' && n == 3:
-		return f.add(busylamp.CallEvent{Stage: busylamp.Ended, Seq: seq}, fields[2])
+		return d.add(busylamp.CallEvent{Stage: busylamp.Ended, Seq: seq}, fields[2])
 	case (kind == 'c' || kind == 'e') && n == 6:
 		ev := busylamp.CallEvent{Stage: busylamp.Confirmed, Seq: seq}
 		if kind == 'e' {
 			ev.Stage = busylamp.Early
 		}
-		if ev.Caller, err = decodeField(fields[3], busylamp.MaxURI+1); err != nil {
-			return fmt.Errorf("caller: %w", err)
+		if err := d.parties(&ev, fields[3], fields[4], fields[5]); err != nil {
+			return err
 		}
-		if ev.Callee, err = decodeField(fields[4], busylamp.MaxURI+1); err != nil {
-			return fmt.Errorf("callee: %w", err)
-		}
-		if ev.CallID, err = decodeField(fields[5], maxCallID); err != nil {
-			return fmt.Errorf("Call-ID: %w", err)
-		}
-		return f.add(ev, fields[2])
+		return d.add(ev, fields[2])
 	case kind == 'h', kind == 'x', kind == 'c', kind == 'e':
 		return errFields
 	default:
@@ -118,7 +136,7 @@ func (f *frame) decodeLine(line []byte) error {
 	}
 }
 
-func (f *frame) add(ev busylamp.CallEvent, dialog []byte) error {
+func (d *decoder) add(ev busylamp.CallEvent, dialog []byte) error {
 	entry, id, _ := bytes.Cut(dialog, []byte{':'})
 	e, err1 := strconv.ParseUint(string(entry), 10, 32)
 	i, err2 := strconv.ParseUint(string(id), 10, 32)
@@ -126,7 +144,7 @@ func (f *frame) add(ev busylamp.CallEvent, dialog []byte) error {
 		return fmt.Errorf("dialog %.40q: want h_entry:h_id", dialog)
 	}
 	ev.Dialog = busylamp.DialogID{Entry: uint32(e), ID: uint32(i)}
-	f.events = append(f.events, ev)
+	d.events = append(d.events, ev)
 	return nil
 }
 
@@ -140,18 +158,41 @@ func parseSeq(b []byte) (uint32, error) {
 	return uint32(n), nil
 }
 
-// decodeField reads base64 of at most so many bytes; "-" is an empty field.
-func decodeField(b []byte, most int) (string, error) {
+// parties decodes who calls whom.
+func (d *decoder) parties(ev *busylamp.CallEvent, caller, callee, callID []byte) error {
+	var buf [2*(busylamp.MaxURI+8) + maxCallID + 8]byte
+	a, err := appendField(buf[:0], caller, busylamp.MaxURI+1)
+	if err != nil {
+		return fmt.Errorf("caller: %w", err)
+	}
+	b, err := appendField(a, callee, busylamp.MaxURI+1)
+	if err != nil {
+		return fmt.Errorf("callee: %w", err)
+	}
+	c, err := appendField(b, callID, maxCallID)
+	if err != nil {
+		return fmt.Errorf("Call-ID: %w", err)
+	}
+	if d.text.Cap() == 0 {
+		d.text.Grow(d.room)
+	}
+	begin := d.text.Len()
+	d.text.Write(c)
+	all := d.text.String()[begin:]
+	ev.Caller, ev.Callee, ev.CallID = all[:len(a)], all[len(a):len(b)], all[len(b):]
+	return nil
+}
+
+// appendField decodes base64 of at most so many bytes; "-" is an empty field.
+func appendField(dst, b []byte, most int) ([]byte, error) {
 	if len(b) == 1 && b[0] == '-' {
-		return "", nil
+		return dst, nil
 	}
 	if base64.StdEncoding.DecodedLen(len(b)) > most+2 {
-		return "", fmt.Errorf("%d bytes of base64: at most %d bytes are sent", len(b), most)
+		return nil, fmt.Errorf("%d bytes of base64: at most %d bytes are sent", len(b), most)
 	}
-	var buf [busylamp.MaxURI + 8]byte
-	n, err := base64.StdEncoding.Strict().Decode(buf[:], b)
-	if err != nil {
-		return "", err
-	}
-	return string(buf[:n]), nil
+	return strict.AppendDecode(dst, b)
 }
+
+// strict takes one spelling of each field alone.
+var strict = base64.StdEncoding.Strict()

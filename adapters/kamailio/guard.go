@@ -35,17 +35,15 @@ type timing struct {
 var defaultTiming = timing{dial: 3 * time.Second, write: 3 * time.Second, silence: 6 * time.Second,
 	firstWait: 100 * time.Millisecond, mostWait: 3 * time.Second}
 
-// maxWaiting bounds the frames, of at most maxFrame bytes, between kamevapi and the engine.
-const maxWaiting = 4096
-
 // guard is one connection to Kamailio's evapi.
 type guard struct {
 	upstream   net.Conn
 	downstream net.Conn
 	evapi      *kamevapi.KamEvapi
-	// frames are payloads in the order in which kamevapi's goroutines came to run, which
-	// is not quite the order of their arrival.
-	frames  chan []byte
+	// take gets payloads in kamevapi's goroutines, one for each frame, so their order is not
+	// quite that of arrival. It must not wait for the engine.
+	take    func(payload []byte)
+	inside  chan struct{} // holds one for each frame between the pump and take
 	count   *Counters
 	timing  timing
 	done    chan struct{}
@@ -55,13 +53,13 @@ type guard struct {
 }
 
 // openGuard connects to Kamailio, registers for the events, and puts kamevapi behind.
-func openGuard(ctx context.Context, addr string, t timing, count *Counters) (*guard, error) {
+func openGuard(ctx context.Context, addr string, t timing, count *Counters, take func([]byte)) (*guard, error) {
 	dialer := net.Dialer{Timeout: t.dial}
 	upstream, err := dialer.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("evapi: %w", err)
 	}
-	g := &guard{upstream: upstream, frames: make(chan []byte, maxWaiting), done: make(chan struct{}),
+	g := &guard{upstream: upstream, take: take, inside: make(chan struct{}, maxInside), done: make(chan struct{}),
 		count: count, timing: t}
 	upstream.SetWriteDeadline(time.Now().Add(t.write))
 	if _, err := fmt.Fprintf(upstream, "%d:%s,", len(register), register); err != nil {
@@ -129,14 +127,14 @@ func (g *guard) read() {
 	g.evapi.Disconnect()
 }
 
-// handle is kamevapi's handler: it runs in a goroutine for every frame, and never waits.
+// maxInside bounds the frames inside kamevapi. They wait there for nothing but a processor,
+// and while they do, later ones overtake them: so this bounds by how much.
+const maxInside = 256
+
+// handle is kamevapi's handler: it runs in a goroutine for every frame.
 func (g *guard) handle(payload []byte, _ int) {
-	select {
-	case g.frames <- payload:
-	case <-g.done:
-	default:
-		g.count.Dropped.Add(1)
-	}
+	<-g.inside
+	g.take(payload)
 }
 
 // pump reads Kamailio's frames, always and at once: a client that does not read holds up
@@ -147,6 +145,8 @@ func (g *guard) pump() {
 	var payload, buf []byte
 	var err error
 	g.upstream.SetReadDeadline(time.Now().Add(g.timing.silence))
+	var heard time.Time // as of when the deadlines are; to set them for every frame would cost more than the frame
+	renew := g.timing.silence / 8
 	for {
 		if payload, buf, err = readNetstring(r, buf); err != nil {
 			break
@@ -159,14 +159,37 @@ func (g *guard) pump() {
 			err = fmt.Errorf("a frame of %d bytes: busylamp.cfg sends at most %d", len(payload), maxFrame)
 			break
 		}
-		now := time.Now()
-		g.upstream.SetReadDeadline(now.Add(g.timing.silence))
-		g.downstream.SetWriteDeadline(now.Add(g.timing.write))
-		if err = forward(w, payload); err != nil {
+		if now := time.Now(); now.Sub(heard) >= renew {
+			heard = now
+			g.upstream.SetReadDeadline(now.Add(g.timing.silence + renew))
+			g.downstream.SetWriteDeadline(now.Add(g.timing.write + renew))
+		}
+		if err = g.enter(w); err == nil {
+			err = forward(w, payload)
+		}
+		if err != nil {
 			break
 		}
 	}
 	g.end(fmt.Errorf("evapi: %w", err))
+}
+
+// enter waits until there is room inside kamevapi for another frame than those in w.
+func (g *guard) enter(w *bufio.Writer) error {
+	select {
+	case g.inside <- struct{}{}:
+		return nil
+	default:
+	}
+	if err := w.Flush(); err != nil { // or those in w would never leave
+		return err
+	}
+	select {
+	case g.inside <- struct{}{}:
+		return nil
+	case <-g.done:
+		return net.ErrClosed
+	}
 }
 
 // forward hands a frame to kamevapi.

@@ -104,8 +104,8 @@ type recorder struct {
 	mu     sync.Mutex
 	what   []string // "connected EPOCH", "disconnected", "doubt WHY", "call SEQ"
 	calls  []busylamp.CallEvent
-	slow   time.Duration
-	forget bool // calls are not kept
+	stuck  chan struct{} // nil, or what calls wait for
+	forget bool          // calls are not kept
 }
 
 func (r *recorder) add(format string, args ...any) {
@@ -118,7 +118,9 @@ func (r *recorder) Connected(_ int, epoch string) { r.add("connected %s", epoch)
 func (r *recorder) Disconnected(int)              { r.add("disconnected") }
 func (r *recorder) Doubt(_ int, why string)       { r.add("doubt %s", why) }
 func (r *recorder) Calls(_ int, events []busylamp.CallEvent) {
-	time.Sleep(r.slow)
+	if r.stuck != nil {
+		<-r.stuck
+	}
 	if r.forget {
 		return
 	}

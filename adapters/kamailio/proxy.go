@@ -15,8 +15,9 @@ import (
 	"github.com/busylamp/busylamp"
 )
 
-// Sink takes what is learned. Its methods are called from one goroutine per proxy and
-// keep their order; proxy is the index that the adapter was given.
+// Sink takes what is learned. Of one proxy its methods are called one at a time, in order;
+// proxy is the index that the adapter was given. They may wait: what arrives meanwhile is
+// kept, as far as there is room, and comes in larger portions.
 type Sink interface {
 	Connected(proxy int, epoch string)
 	Disconnected(proxy int)
@@ -83,29 +84,18 @@ func (k *Events) Run(ctx context.Context) {
 // connection serves one connection to its end, and reports whether busylamp.cfg was heard
 // over it.
 func (k *Events) connection(ctx context.Context) (heard bool, err error) {
-	g, err := openGuard(ctx, k.cfg.Evapi, k.timing, &k.Count)
+	s := newSession(k)
+	g, err := openGuard(ctx, k.cfg.Evapi, k.timing, &k.Count, s.take)
 	if err != nil {
+		s.inbox.close()
 		return false, err
 	}
 	defer g.close()
 	k.Count.Connects.Add(1)
-	s := session{Events: k, guard: g, dropped: k.Count.Dropped.Load()}
-	check := time.NewTicker(reorderWindow / 4)
-	defer check.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			err = ctx.Err()
-		case payload := <-g.frames:
-			err = s.frame(payload, time.Now())
-		case <-check.C:
-			s.check(time.Now())
-		case <-g.done:
-			err = g.err
-		}
-		if err != nil {
-			break
-		}
+	err = s.serve(ctx, g)
+	s.inbox.close() // nothing of this life comes after Disconnected
+	if s.failed != nil {
+		err = s.failed
 	}
 	if s.epoch != "" {
 		k.sink.Disconnected(k.cfg.Index)
@@ -113,85 +103,6 @@ func (k *Events) connection(ctx context.Context) (heard bool, err error) {
 		err = fmt.Errorf("%w (is busylamp.cfg included in this proxy's configuration?)", err)
 	}
 	return s.epoch != "", err
-}
-
-// session is what is known over one connection.
-type session struct {
-	*Events
-	guard   *guard
-	epoch   string
-	seq     sequence
-	dropped uint64 // as many are known
-}
-
-// frame takes one frame. An error ends the connection.
-func (s *session) frame(payload []byte, now time.Time) error {
-	s.Count.Frames.Add(1)
-	f, err := decodeFrame(payload)
-	if err != nil {
-		s.Count.BadFrames.Add(1)
-		return err
-	}
-	switch s.epoch {
-	case f.epoch:
-	case "":
-		s.epoch = f.epoch
-		s.cfg.Log.Info("connected to the proxy", "proxy", s.cfg.Name, "epoch", f.epoch)
-		s.sink.Connected(s.cfg.Index, f.epoch)
-	default:
-		// One connection is to one life of one proxy.
-		return fmt.Errorf("the epoch changed from %s to %s within a connection", s.epoch, f.epoch)
-	}
-	s.Count.Lines.Add(uint64(len(f.events)))
-	if f.bad > 0 {
-		s.Count.BadLines.Add(uint64(f.bad))
-		s.cfg.Log.Warn("lines of a frame could not be read", "proxy", s.cfg.Name, "lines", f.bad, "error", f.err)
-		s.sink.Doubt(s.cfg.Index, "unreadable event")
-	}
-	late := false
-	for i := range f.events {
-		late = s.seq.arrived(f.events[i].Seq) || late
-	}
-	if f.heartbeat {
-		s.heartbeat(f, now)
-	}
-	if len(f.events) > 0 {
-		s.sink.Calls(s.cfg.Index, f.events)
-	}
-	if late {
-		// The resync for what was written off was asked before this event was known, so it
-		// says nothing about this call: its end may be among what was lost.
-		s.sink.Doubt(s.cfg.Index, "an event came after it was given up")
-	}
-	return nil
-}
-
-func (s *session) heartbeat(f frame, now time.Time) {
-	if s.seq.started {
-		s.seq.given(f.given)
-		return
-	}
-	s.seq.start(f.given, now)
-	if s.cfg.Early && !f.early {
-		s.cfg.Log.Warn("early: publish needs #!define BUSYLAMP_EARLY in the proxy's configuration; only answered calls are seen",
-			"proxy", s.cfg.Name)
-	}
-}
-
-// check looks for events that did not come.
-func (s *session) check(now time.Time) {
-	if n := s.Count.Dropped.Load(); n > s.dropped {
-		s.dropped = n
-		s.sink.Doubt(s.cfg.Index, "events dropped: the engine was too slow")
-	}
-	if len(s.guard.frames) > 0 {
-		return // what seems to be missing may be waiting right here
-	}
-	if n := s.seq.lost(now); n > 0 {
-		s.Count.Lost.Add(uint64(n))
-		s.cfg.Log.Warn("events lost between the proxy and us; asking for the truth", "proxy", s.cfg.Name, "events", n)
-		s.sink.Doubt(s.cfg.Index, "events lost")
-	}
 }
 
 // Name returns the proxy's configured name.

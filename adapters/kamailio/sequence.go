@@ -40,6 +40,12 @@ func (s *sequence) arrived(n uint32) (late bool) {
 	if s.started && int32(n-s.base) <= 0 {
 		return true
 	}
+	if s.started && n == s.base+1 { // as nearly always
+		s.base++
+		s.given(n)
+		s.advance()
+		return false
+	}
 	if !s.started && len(s.ahead) == maxAhead {
 		return false
 	}

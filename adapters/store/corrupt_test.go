@@ -29,10 +29,12 @@ func filled(t *testing.T, dir string) {
 	t.Helper()
 	s := open(t, dir, Options{})
 	commit(t, s, puts(0, written/2)...)
+	settled(t, s)
 	if err := s.db.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	commit(t, s, puts(written/2, written*3/4)...)
+	settled(t, s)
 	commit(t, s, puts(written*3/4, written)...)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -68,7 +70,7 @@ func TestDamagedFiles(t *testing.T) {
 	t.Parallel()
 	var damaged, anew atomic.Int64
 	t.Run("files", func(t *testing.T) {
-		for _, kind := range []string{"MANIFEST-*", "marker.manifest.*", "marker.format-version.*", "OPTIONS-*", "*.log", "*.sst", ownerFile, "LOCK"} {
+		for _, kind := range []string{"MANIFEST-*", "marker.manifest.*", "marker.format-version.*", "OPTIONS-*", "*.log", "*.sst", ownerFile, journalFile, "LOCK"} {
 			for how, do := range damage {
 				t.Run(kind+" "+how, func(t *testing.T) {
 					t.Parallel()
@@ -245,6 +247,7 @@ func TestCorruptRecords(t *testing.T) {
 	var log captured
 	s := open(t, place(t), Options{Log: log.logger()})
 	commit(t, s, puts(0, 10)...)
+	settled(t, s)
 	key, value := encoded(record(3))
 	value[len(value)/2]++
 	if err := errors.Join(s.db.Set(key, value, nil), s.db.Set([]byte("no separator"), value, nil)); err != nil {
@@ -299,6 +302,7 @@ func TestRotWhileRunning(t *testing.T) {
 	dir := place(t)
 	s := open(t, dir, Options{Log: log.logger(), clock: f.clock(1)})
 	commit(t, s, puts(0, written)...)
+	settled(t, s)
 	if err := s.db.Flush(); err != nil {
 		t.Fatal(err)
 	}
@@ -321,7 +325,7 @@ func TestRotWhileRunning(t *testing.T) {
 			f.pass(maxPause)
 		default:
 			s.mu.Lock()
-			if s.db != nil {
+			if s.db != nil && s.settle() == nil {
 				_ = s.db.Flush()
 			}
 			s.mu.Unlock()
@@ -338,6 +342,7 @@ func TestTornLog(t *testing.T) {
 	s := open(t, whole, Options{})
 	for i := range 20 {
 		commit(t, s, busylamp.StoreOp{Record: record(2 * i)}, busylamp.StoreOp{Record: record(2*i + 1)})
+		settled(t, s)
 	}
 	s.mu.Lock() // the files as they are while it runs
 	log := files(t, whole, "*.log")[0]

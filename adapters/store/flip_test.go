@@ -13,22 +13,25 @@ import (
 )
 
 // few are the records of the store that TestFlippedEverywhere damages: half of them in a
-// table, half in the log.
+// table, a quarter in the log, a quarter in the journal.
 const few = 8
 
 // fewStore makes such a store, as it is while a sidecar runs, and returns its files.
 func fewStore(t *testing.T) map[string][]byte {
 	t.Helper()
 	dir := place(t)
-	s := open(t, dir, Options{})
+	s := open(t, dir, Options{every: -1})
 	commit(t, s, puts(0, few/2)...)
+	settled(t, s)
 	s.mu.Lock()
 	err := s.db.Flush()
 	s.mu.Unlock()
 	if err != nil {
 		t.Fatal(err)
 	}
-	commit(t, s, puts(few/2, few)...)
+	commit(t, s, puts(few/2, few*3/4)...)
+	settled(t, s)
+	commit(t, s, puts(few*3/4, few)...)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	content := map[string][]byte{}

@@ -116,9 +116,20 @@ func load(t testing.TB, s *Store) map[id]busylamp.Record {
 	return m
 }
 
+// settled brings what was committed into the database.
+func settled(t testing.TB, s *Store) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.settle(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // entries counts what the database holds, dead or alive.
 func entries(t testing.TB, s *Store) (n int) {
 	t.Helper()
+	settled(t, s)
 	it, err := s.db.NewIter(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -142,4 +153,11 @@ func aside(t testing.TB, dir string) []string {
 		t.Fatal(err)
 	}
 	return found
+}
+
+// tagged puts a record with a tag.
+func tagged(i int, tag string) busylamp.StoreOp {
+	r := record(i)
+	r.Tag = tag
+	return busylamp.StoreOp{Record: r}
 }

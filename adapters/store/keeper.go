@@ -20,11 +20,14 @@ type Keeper struct {
 	retry time.Duration
 
 	mu      sync.Mutex
-	pending map[publication]change
-	behind  bool // changes were dropped: the store has not all that is published
+	pending pending
+	spare   pending // empty, to be used again
+	writing int     // changes of the commit under way
+	behind  bool    // changes were dropped: the store has not all that is published
 	failing error
 	since   time.Time
 	news    chan struct{}
+	began   time.Time
 }
 
 type publication struct {
@@ -32,9 +35,41 @@ type publication struct {
 	presentity busylamp.Presentity
 }
 
-type change struct {
-	op busylamp.StoreOp
-	at time.Time // that its times count from
+// pending is the latest change of each publication. Times are since Keeper.began.
+type pending struct {
+	ops []busylamp.StoreOp
+	at  map[publication]int32 // in ops
+}
+
+// put adds a change, in the place of an earlier one of the publication if it is later.
+func (p *pending) put(op busylamp.StoreOp, later bool) {
+	key := publication{op.Record.Publisher, op.Record.Presentity}
+	i, known := p.at[key]
+	switch {
+	case !known:
+		p.at[key] = int32(len(p.ops))
+		p.ops = append(p.ops, op)
+	case later:
+		p.ops[i] = op
+	}
+}
+
+// emptied returns an empty one that uses the room again, unless that is a lot.
+func (p pending) emptied() pending {
+	if p.at == nil || cap(p.ops) > maxBatch {
+		return pending{at: make(map[publication]int32)}
+	}
+	clear(p.at)
+	clear(p.ops)
+	return pending{ops: p.ops[:0], at: p.at}
+}
+
+// shift moves the times of changes.
+func shift(ops []busylamp.StoreOp, by time.Duration) {
+	for i := range ops {
+		ops[i].Record.Expires += by
+		ops[i].Record.Refresh += by
+	}
 }
 
 const (
@@ -53,7 +88,7 @@ const (
 
 // NewKeeper returns a keeper for a store.
 func NewKeeper(s busylamp.Store, log *slog.Logger) *Keeper {
-	return &Keeper{store: s, log: log, retry: time.Second, pending: make(map[publication]change), news: make(chan struct{}, 1)}
+	return &Keeper{store: s, log: log, retry: time.Second, pending: pending{}.emptied(), news: make(chan struct{}, 1), began: time.Now()}
 }
 
 // Keep takes changes, whose times are from now on, and does not wait.
@@ -62,9 +97,11 @@ func (k *Keeper) Keep(ops []busylamp.StoreOp) {
 		return
 	}
 	k.mu.Lock()
-	now := time.Now()
+	from := time.Since(k.began)
 	for _, op := range ops {
-		k.pending[publication{op.Record.Publisher, op.Record.Presentity}] = change{op, now}
+		op.Record.Expires += from
+		op.Record.Refresh += from
+		k.pending.put(op, true)
 	}
 	k.bound()
 	k.mu.Unlock()
@@ -76,8 +113,8 @@ func (k *Keeper) Keep(ops []busylamp.StoreOp) {
 
 // bound drops what waits if it is too much; k.mu is held.
 func (k *Keeper) bound() {
-	if k.failing != nil && len(k.pending) > maxPending {
-		clear(k.pending)
+	if k.failing != nil && len(k.pending.ops) > maxPending {
+		k.pending = k.pending.emptied()
 		k.behind = true
 	}
 }
@@ -93,7 +130,7 @@ func (k *Keeper) Failing() (since time.Time, err error) {
 func (k *Keeper) Waiting() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return len(k.pending)
+	return len(k.pending.ops) + k.writing
 }
 
 // Run commits what [Keeper.Keep] takes until ctx ends, and then, as far as that can be done
@@ -135,55 +172,55 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// commit writes one batch.
+// commit writes what waits, in batches.
 func (k *Keeper) commit(ctx context.Context, all func(context.Context) ([]busylamp.Record, error)) error {
 	taken := k.take()
-	now := time.Now()
-	ops := make([]busylamp.StoreOp, 0, len(taken))
-	for _, c := range taken {
-		op := c.op
-		op.Record.Expires -= now.Sub(c.at)
-		op.Record.Refresh -= now.Sub(c.at)
-		ops = append(ops, op)
+	for left := taken.ops; len(left) > 0; {
+		batch := left[:min(len(left), maxBatch)]
+		now := time.Since(k.began)
+		shift(batch, -now)
+		err := k.store.Commit(ctx, batch)
+		shift(batch, now)
+		k.note(err)
+		k.written(left, len(batch), err)
+		if errors.Is(err, ErrLost) || err == nil && k.caughtUp() {
+			k.putAll(ctx, all)
+		}
+		if err != nil {
+			return err
+		}
+		left = left[len(batch):]
 	}
-	err := k.store.Commit(ctx, ops)
-	k.note(err)
-	if err != nil {
-		k.putBack(taken)
-	}
-	if errors.Is(err, ErrLost) || err == nil && k.caughtUp() {
-		k.putAll(ctx, all)
-	}
-	return err
-}
-
-func (k *Keeper) take() map[publication]change {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if len(k.pending) <= maxBatch {
-		taken := k.pending
-		k.pending = make(map[publication]change)
-		return taken
+	k.spare = taken.emptied()
+	return nil
+}
+
+func (k *Keeper) take() pending {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	taken := k.pending
+	k.pending, k.spare = k.spare, pending{}
+	if k.pending.at == nil {
+		k.pending = k.pending.emptied()
 	}
-	taken := make(map[publication]change, maxBatch)
-	for p, c := range k.pending {
-		if len(taken) == maxBatch {
-			break
-		}
-		taken[p] = c
-		delete(k.pending, p)
-	}
+	k.writing = len(taken.ops)
 	return taken
 }
 
-// putBack has changes wait again that could not be committed, unless there are later ones.
-func (k *Keeper) putBack(taken map[publication]change) {
+// written notes that the first n of the changes that are left are in the store. If they could
+// not be committed, all of them wait again, unless there are later ones.
+func (k *Keeper) written(left []busylamp.StoreOp, n int, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for p, c := range taken {
-		if _, later := k.pending[p]; !later {
-			k.pending[p] = c
-		}
+	k.writing -= n
+	if err == nil {
+		return
+	}
+	k.writing = 0
+	for _, op := range left {
+		k.pending.put(op, false)
 	}
 	k.bound()
 }
@@ -203,12 +240,11 @@ func (k *Keeper) putAll(ctx context.Context, all func(context.Context) ([]busyla
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.behind = err != nil // again after the next commit
-	now := time.Now()
+	from := time.Since(k.began)
 	for _, r := range records {
-		p := publication{r.Publisher, r.Presentity}
-		if _, later := k.pending[p]; !later {
-			k.pending[p] = change{busylamp.StoreOp{Record: r}, now}
-		}
+		r.Expires += from
+		r.Refresh += from
+		k.pending.put(busylamp.StoreOp{Record: r}, false)
 	}
 }
 

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -30,7 +31,13 @@ func (s *Store) Load(ctx context.Context) ([]busylamp.Record, error) {
 
 func (s *Store) load(ctx context.Context) ([]busylamp.Record, error) {
 	if s.db != nil {
-		l, err := s.read(ctx, s.db, true)
+		_ = s.settle() // what cannot go there is laid over it
+	}
+	if s.final != nil {
+		return nil, s.final
+	}
+	if s.db != nil {
+		l, err := s.read(ctx, s.db, true, s.journal.kept)
 		if err == nil {
 			err = s.gate.err()
 		}
@@ -48,17 +55,25 @@ func (s *Store) load(ctx context.Context) ([]busylamp.Record, error) {
 		return nil, err
 	}
 	defer func() { _ = guard(db.Close) }()
-	l, err := s.read(ctx, db, false)
+	kept := s.journal.kept
+	if !s.journal.read {
+		if kept, err = s.leftIn(db); err != nil {
+			return nil, err
+		}
+	}
+	l, err := s.read(ctx, db, false, kept)
 	if err != nil && ctx.Err() == nil {
-		s.log.Error("store: damaged; the records before the damage are used", "directory", s.dir, "records", len(l.records), "error", err)
+		s.log.Error("store: damaged; the records before the damage are used", "directory", s.dir, "records", l.count, "error", err)
 		err = nil
 	}
 	return l.done(), err
 }
 
-// read reads a database from end to end, and deletes what is not wanted if it may.
-func (s *Store) read(ctx context.Context, db *pebble.DB, write bool) (*loader, error) {
+// read reads a database from end to end, with the batches of the journal that it has not,
+// and deletes what is not wanted if it may.
+func (s *Store) read(ctx context.Context, db *pebble.DB, write bool, kept []byte) (*loader, error) {
 	l := &loader{store: s, db: db, write: write, now: s.clock.now(), names: map[string]string{}}
+	l.lay(kept)
 	return l, guard(func() error { return l.run(ctx) })
 }
 
@@ -69,7 +84,9 @@ type loader struct {
 	write   bool // what is not wanted can be deleted
 	now     moment
 	names   map[string]string
-	records []busylamp.Record
+	over    map[string]bool     // the keys that count as the journal has them
+	pieces  [][]busylamp.Record // the records, each piece of pieceSize: a slice of all would be copied as it grows
+	count   int                 // of them
 	expired int
 	corrupt int
 	first   error // what is wrong with the first corrupt one
@@ -81,8 +98,21 @@ func (l *loader) done() []busylamp.Record {
 	if l.corrupt > 0 {
 		l.store.log.Error("store: records that cannot be read were dropped", "directory", l.store.dir, "records", l.corrupt, "error", l.first)
 	}
-	l.store.log.Debug("store: loaded", "directory", l.store.dir, "records", len(l.records), "expired", l.expired)
-	return l.records
+	l.store.log.Debug("store: loaded", "directory", l.store.dir, "records", l.count, "expired", l.expired)
+	return slices.Concat(l.pieces...)
+}
+
+// pieceSize is how many records are collected in one piece.
+const pieceSize = 1 << 14
+
+// add keeps a record.
+func (l *loader) add(r busylamp.Record) {
+	if l.count%pieceSize == 0 {
+		l.pieces = append(l.pieces, make([]busylamp.Record, 0, pieceSize))
+	}
+	last := &l.pieces[len(l.pieces)-1]
+	*last = append(*last, r)
+	l.count++
 }
 
 func (l *loader) run(ctx context.Context) (err error) {
@@ -95,13 +125,16 @@ func (l *loader) run(ctx context.Context) (err error) {
 			err = e
 		}
 	}()
-	for ok, n := it.First(), 0; ok && len(l.records) < MaxRecords; ok, n = it.Next(), n+1 {
+	for ok, n := it.First(), 0; ok && l.count < MaxRecords; ok, n = it.Next(), n+1 {
 		if n%1024 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
 		value, err := it.ValueAndErr()
 		if err != nil {
 			return err
+		}
+		if len(l.over) > 0 && l.over[string(it.Key())] {
+			continue
 		}
 		l.take(it.Key(), value)
 	}
@@ -110,6 +143,22 @@ func (l *loader) run(ctx context.Context) (err error) {
 	}
 	l.flush(0)
 	return nil
+}
+
+// lay takes what the journal has, if the database has not taken it, in the database's stead.
+func (l *loader) lay(kept []byte) {
+	if len(kept) == 0 {
+		return
+	}
+	write := l.write
+	l.write, l.over = false, make(map[string]bool)
+	_ = l.store.latest.of(kept, func(key, value []byte) error {
+		if l.over[string(key)] = true; len(value) > 0 {
+			l.take(key, value)
+		}
+		return nil
+	})
+	l.write = write
 }
 
 // take keeps a record or drops it.
@@ -123,7 +172,7 @@ func (l *loader) take(key, value []byte) {
 	case r.left(l.now) <= 0:
 		l.expired++
 	default:
-		l.records = append(l.records, r.record(l.now, l.names))
+		l.add(r.record(l.now, l.names))
 		return
 	}
 	if !l.write {
@@ -158,17 +207,17 @@ type sweeper struct {
 }
 
 const (
-	sweepDebt = 1024 // records to be put before it is worth looking
-	sweepMost = 8192 // records to look at in one go
+	sweepDebt = 1024  // records to be put before it is worth looking
+	sweepMost = 16384 // records to look at in one go
 )
 
 // sweep adds to a batch the deletion of some records that have expired.
-func (s *Store) sweep(batch *pebble.Batch, now moment) (err error) {
+func (s *Store) sweep(db *pebble.DB, batch *pebble.Batch, now moment) (err error) {
 	w := &s.sweeper
 	if w.debt < sweepDebt {
 		return nil
 	}
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: recordsFrom})
+	it, err := db.NewIter(&pebble.IterOptions{LowerBound: recordsFrom})
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -53,6 +54,9 @@ func (s *Store) attempt() error {
 	if err == nil {
 		err = checkFormat(db)
 	}
+	if err == nil {
+		err = s.adopt(db, gate)
+	}
 	if err != nil {
 		gate.fail(err)
 	}
@@ -61,8 +65,11 @@ func (s *Store) attempt() error {
 		return err
 	}
 	s.db, s.gate, s.done, s.cause = db, gate, make(chan struct{}), nil
+	s.due = time.NewTimer(time.Hour)
+	s.due.Stop()
+	s.held = false
 	s.workers.Add(1)
-	go s.watch(gate, s.done)
+	go s.watch(gate, s.done, s.due.C)
 	return nil
 }
 
@@ -96,18 +103,27 @@ func checkFormat(db *pebble.DB) error {
 	})
 }
 
-// watch closes a database whose gate is shut at once: pebble would go on trying.
-func (s *Store) watch(g *gate, done chan struct{}) {
+// watch brings what was committed into the database when that is due, and closes one whose
+// gate is shut at once: pebble would go on trying.
+func (s *Store) watch(g *gate, done chan struct{}, due <-chan time.Time) {
 	defer s.workers.Done()
-	select {
-	case <-done:
-		return
-	case <-g.shut:
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.gate == g && s.final == nil {
-		s.retire(g.err())
+	for shut := false; !shut; {
+		select {
+		case <-done:
+			return
+		case <-g.shut:
+			shut = true
+		case <-due:
+		}
+		s.mu.Lock()
+		if s.gate == g && s.final == nil {
+			if err := g.err(); err != nil {
+				s.retire(err)
+			} else {
+				_ = s.settle() // the next Commit tells
+			}
+		}
+		s.mu.Unlock()
 	}
 }
 
@@ -115,6 +131,7 @@ func (s *Store) watch(g *gate, done chan struct{}) {
 func (s *Store) retire(why error) {
 	s.shut(s.db)
 	close(s.done)
+	s.due.Stop()
 	s.db, s.gate = nil, nil
 	if s.cause = why; errors.Is(why, errClosed) {
 		return

@@ -10,15 +10,29 @@ import (
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/busylamp/busylamp"
 )
 
 // The file OWNER in the directory holds the token of the life that opened the store last.
 // The lock on the directory should be enough, but not every file system keeps locks, and a
-// store that several sidecars share will have none: so each Commit sees whether the token is
-// still ours, before and after.
+// store that several sidecars share will have none: so each Commit sees whether the file is
+// still as we left it, and whatever goes to the database is between two looks at the token.
 const ownerFile = "OWNER"
+
+// sight is what one look at a file tells without reading it.
+type sight struct {
+	device, inode    uint64
+	size             int64
+	modified, change unix.Timespec
+}
+
+func look(name string) (sight, bool) {
+	var st unix.Stat_t
+	err := unix.Stat(name, &st)
+	return sight{st.Dev, st.Ino, st.Size, st.Mtim, st.Ctim}, err == nil
+}
 
 // take locks the directory and makes it ours.
 func (s *Store) take() error {
@@ -59,7 +73,7 @@ func (s *Store) path(name string) string { return filepath.Join(s.dir, name) }
 
 // sign puts our token in the place of another's, whole or not at all.
 func (s *Store) sign() error {
-	name := s.path(ownerFile)
+	name := s.owner
 	f, err := os.OpenFile(name+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
@@ -74,7 +88,7 @@ func (s *Store) sign() error {
 // owns returns nil if the store is ours, ErrFenced if it is somebody else's, and
 // fs.ErrNotExist if it is not there any more.
 func (s *Store) owns() error {
-	f, err := os.Open(s.path(ownerFile))
+	f, err := os.Open(s.owner)
 	if err != nil {
 		return err
 	}
@@ -85,9 +99,22 @@ func (s *Store) owns() error {
 		return err
 	}
 	if string(b[:n]) != s.token {
-		return fmt.Errorf("%w: %s is not as we left it", busylamp.ErrFenced, s.path(ownerFile))
+		return fmt.Errorf("%w: %s is not as we left it", busylamp.ErrFenced, s.owner)
 	}
 	return nil
+}
+
+// still is owns by one system call, if nothing has touched the file since it was read.
+func (s *Store) still() error {
+	seen, ok := look(s.owner)
+	if ok && seen == s.seen {
+		return nil
+	}
+	err := s.owns()
+	if err == nil { // whoever came after our look has left another sight
+		s.seen = seen
+	}
+	return err
 }
 
 // dispossessed abandons a database that owns said is somebody else's, or gone: nothing more

@@ -92,23 +92,34 @@ func TestFenced(t *testing.T) {
 	faults.Fault(t, "second-sidecar", 1, "on a file system without locks: the first one is fenced at its next commit, for good, and writes nothing over the second one's records")
 }
 
-// TestFencedMeanwhile: a token that changes while a commit is under way fences it, too: what
-// it wrote the other one has not read.
+// TestFencedMeanwhile: a token that changes while the journal is written, or the database,
+// fences it, too: what it wrote the other one has not read.
 func TestFencedMeanwhile(t *testing.T) {
 	t.Parallel()
-	dir := place(t)
-	var armed atomic.Bool
-	fs := errorfs.Wrap(vfs.Default, errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if op.Kind == errorfs.OpFileSyncData && armed.CompareAndSwap(true, false) {
-			return os.WriteFile(filepath.Join(dir, ownerFile), []byte(newToken()), 0o600)
+	for _, kind := range []errorfs.OpKind{errorfs.OpFileWriteAt, errorfs.OpFileSyncData} {
+		dir := place(t)
+		var armed atomic.Bool
+		fs := errorfs.Wrap(vfs.Default, errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if op.Kind == kind && armed.CompareAndSwap(true, false) {
+				return os.WriteFile(filepath.Join(dir, ownerFile), []byte(newToken()), 0o600)
+			}
+			return nil
+		}))
+		s := open(t, dir, Options{fs: fs, every: -1})
+		commit(t, s, puts(0, 10)...)
+		armed.Store(true)
+		err := s.Commit(context.Background(), puts(0, 1))
+		if kind == errorfs.OpFileSyncData {
+			s.mu.Lock()
+			err = s.settle()
+			s.mu.Unlock()
 		}
-		return nil
-	}))
-	s := open(t, dir, Options{fs: fs})
-	commit(t, s, puts(0, 10)...)
-	armed.Store(true)
-	if err := s.Commit(context.Background(), puts(0, 1)); !errors.Is(err, busylamp.ErrFenced) || armed.Load() {
-		t.Errorf("Commit says %v", err)
+		if !errors.Is(err, busylamp.ErrFenced) || armed.Load() {
+			t.Errorf("operation %v: %v", kind, err)
+		}
+		if err := s.Commit(context.Background(), nil); !errors.Is(err, busylamp.ErrFenced) {
+			t.Errorf("Commit says %v", err)
+		}
 	}
 }
 

@@ -1,7 +1,8 @@
 // Package store keeps publication records in an embedded database (pebble), so that the
 // next life of the sidecar refreshes or withdraws what this one has published. Nothing that
 // befalls the disk ends or hangs the process: Commit answers with an error, and once the
-// disk is well again it goes on by itself.
+// disk is well again it goes on by itself. A journal beside the database makes a Commit
+// cheap.
 package store
 
 import (
@@ -10,6 +11,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -32,6 +34,8 @@ const (
 	// needs to tidy up after itself, and a little for the others on the disk.
 	defaultReserve = 16 << 20
 
+	roomEvery = time.Second // is how often a Commit looks whether there is room
+
 	minPause = time.Second // between attempts to open a store that failed; doubles
 	maxPause = 16 * time.Second
 )
@@ -46,9 +50,10 @@ var errClosed = errors.New("the store is closed")
 type Options struct {
 	Log *slog.Logger // nil for none
 
-	clock   *clock // nil for the machine's
-	fs      vfs.FS // nil for the machine's
-	reserve int64  // bytes; 0 for the default, negative for none
+	clock   *clock        // nil for the machine's
+	fs      vfs.FS        // nil for the machine's
+	reserve int64         // bytes; 0 for the default, negative for none
+	every   time.Duration // 0 for settleEvery, negative for never
 }
 
 // Store is a [busylamp.Store] in a directory.
@@ -58,7 +63,9 @@ type Store struct {
 	clock   *clock
 	fs      vfs.FS
 	reserve int64
-	token   string // names this life in the directory's OWNER file
+	every   time.Duration // from a commit to when the database has it; negative for never
+	owner   string        // the OWNER file's path
+	token   string        // names this life in it
 
 	mu      sync.Mutex
 	db      *pebble.DB    // nil while it cannot be opened
@@ -66,6 +73,7 @@ type Store struct {
 	done    chan struct{} // closed when db is
 	lock    *pebble.Lock  // on the directory; nil while it is not ours
 	owned   bool          // OWNER holds our token, as far as we know
+	seen    sight         // of OWNER, when it held our token
 	bad     error         // why what is in the directory is to be set aside first
 	lost    bool          // the next Commit says ErrLost
 	final   error         // why the store is of no more use: fenced, closed, pebble's panic
@@ -74,8 +82,12 @@ type Store struct {
 	pause   time.Duration // that was waited last
 	workers sync.WaitGroup
 
-	sweeper    sweeper
-	key, value []byte // of the record that is being written
+	journal journal
+	held    bool          // what is kept could not go to the database
+	due     *time.Timer   // when it goes there, of the open database
+	looked  time.Duration // since boot: when there was room
+	latest  latest
+	sweeper sweeper
 }
 
 var _ busylamp.Store = (*Store)(nil)
@@ -89,7 +101,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store %s: %w", dir, err)
 	}
-	s := &Store{dir: dir, log: o.Log, clock: o.clock, fs: o.fs, reserve: o.reserve, token: newToken()}
+	s := &Store{dir: dir, log: o.Log, clock: o.clock, fs: o.fs, reserve: o.reserve, every: o.every, token: newToken()}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -102,7 +114,13 @@ func Open(dir string, o Options) (*Store, error) {
 	if s.reserve == 0 {
 		s.reserve = defaultReserve
 	}
+	if s.every == 0 {
+		s.every = settleEvery
+	}
+	s.owner = s.path(ownerFile)
+	s.journal.fs, s.journal.name = s.fs, s.path(journalFile)
 	s.sweeper.since = s.clock.now().up
+	s.looked = -roomEvery
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch err := s.open(); {
@@ -112,6 +130,7 @@ func Open(dir string, o Options) (*Store, error) {
 		s.log.Warn("store: no room to write; records are not kept", "directory", dir, "error", err)
 	default:
 		s.unlock()
+		s.journal.close()
 		return nil, fmt.Errorf("store %s: %w", dir, err)
 	}
 	s.lost = false // nothing has been committed that could be
@@ -129,9 +148,15 @@ func (s *Store) Close() error {
 	s.mu.Lock()
 	if !errors.Is(s.final, errClosed) {
 		if s.db != nil && s.final == nil {
+			if err := s.settle(); err != nil {
+				s.log.Warn("store: the last changes stay in the journal", "file", s.journal.name, "error", err)
+			}
+		}
+		if s.db != nil && s.final == nil {
 			s.retire(errClosed)
 		}
 		s.final = errClosed
+		s.journal.close()
 		s.unlock()
 	}
 	s.mu.Unlock()
@@ -139,10 +164,11 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// Commit makes changes durable, all of them or none. After [busylamp.ErrFenced] nothing can
-// be committed any more; after [ErrLost] all records are to be put; after another error the
-// same changes may be committed again, or newer ones. Without changes it tells whether
-// there could be any. At most MaxOps at a time.
+// Commit has changes survive a kill of the process, all of them or none; a cut of power can
+// take back the last ones, see settleEvery. After [busylamp.ErrFenced] nothing can be
+// committed any more; after [ErrLost] all records are to be put; after another error the
+// same changes may be committed again, or newer ones. Without changes it tells whether there
+// could be any. At most MaxOps at a time.
 func (s *Store) Commit(ctx context.Context, ops []busylamp.StoreOp) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -158,6 +184,9 @@ func (s *Store) Commit(ctx context.Context, ops []busylamp.StoreOp) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	err := s.commit(ops)
+	if errors.Is(err, fs.ErrNotExist) && s.db == nil && s.final == nil {
+		err = s.commit(ops) // the directory was removed: it begins anew, and says so
+	}
 	if err != nil {
 		return fmt.Errorf("store %s: %w", s.dir, err)
 	}
@@ -172,16 +201,28 @@ func (s *Store) commit(ops []busylamp.StoreOp) error {
 		s.lost = false
 		return ErrLost
 	}
-	if err := s.room(); err != nil {
-		return err
+	now := s.clock.now()
+	if s.held {
+		if err := s.settle(); err != nil {
+			return err
+		}
 	}
-	if err := s.write(ops); err != nil {
-		return err
+	if up := time.Duration(now.up) * time.Millisecond; up-s.looked >= roomEvery {
+		if err := s.room(); err != nil {
+			return err
+		}
+		s.looked = up
 	}
-	if err := s.owns(); err != nil { // whoever took it meanwhile has not seen what we wrote
+	if len(ops) > 0 {
+		if err := s.keep(ops, now); err != nil {
+			return err
+		}
+	}
+	// Whoever takes the store signs before he reads the journal: if it is still ours now, he
+	// reads what was just written.
+	if err := s.still(); err != nil {
 		return s.dispossessed(err)
 	}
-	s.pause = 0
 	return nil
 }
 
@@ -191,16 +232,11 @@ func (s *Store) ready() error {
 		return s.final
 	}
 	if s.db != nil {
-		if err := s.gate.err(); err != nil {
-			s.retire(err)
-		} else if err := s.owns(); err != nil {
-			if err = s.dispossessed(err); s.final != nil || s.db != nil {
-				return err
-			}
+		err := s.gate.err()
+		if err == nil {
+			return nil
 		}
-	}
-	if s.db != nil {
-		return nil
+		s.retire(err)
 	}
 	if s.clock.up() < s.retry {
 		return s.cause
@@ -216,39 +252,6 @@ func (s *Store) ready() error {
 		s.wait()
 	}
 	return err
-}
-
-// write commits one batch. The room that it needs was there a moment ago.
-func (s *Store) write(ops []busylamp.StoreOp) error {
-	now := s.clock.now()
-	err := guard(func() error {
-		batch := s.db.NewBatch()
-		defer batch.Close()
-		if err := s.sweep(batch, now); err != nil {
-			return err
-		}
-		for i := range ops {
-			if err := s.put(batch, &ops[i], now); err != nil {
-				return err
-			}
-		}
-		return batch.Commit(pebble.Sync)
-	})
-	if err == nil && s.gate.err() == nil {
-		return nil
-	}
-	return s.fault(err)
-}
-
-// put writes one change into a batch.
-func (s *Store) put(batch *pebble.Batch, op *busylamp.StoreOp, now moment) error {
-	s.key = appendKey(s.key[:0], &op.Record)
-	if op.Delete || op.Record.Expires < time.Millisecond {
-		return batch.Delete(s.key, nil)
-	}
-	s.sweeper.debt++
-	s.value = appendValue(s.value[:0], s.key, &op.Record, now)
-	return batch.Set(s.key, s.value, nil)
 }
 
 // room says whether there is enough of it to write.

@@ -173,6 +173,7 @@ func TestSweep(t *testing.T) {
 				ops[i].Record.Presentity = record((from + i) * 7919 % 100_003).Presentity
 			}
 			commit(t, s, ops...)
+			settled(t, s)
 			f.pass(150 * time.Second) // four of them are one life
 		}
 		most = max(most, entries(t, s))

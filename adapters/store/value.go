@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"strings"
 	"time"
 
 	"github.com/busylamp/busylamp"
@@ -42,7 +43,7 @@ var errCut = errors.New("value cut short")
 // check says why a record cannot be stored.
 func check(r *busylamp.Record) error {
 	switch {
-	case r.Publisher == "" || len(r.Publisher) > maxPublisher || bytes.IndexByte([]byte(r.Publisher), 0) >= 0:
+	case r.Publisher == "" || len(r.Publisher) > maxPublisher || strings.IndexByte(r.Publisher, 0) >= 0:
 		return fmt.Errorf("record of publisher %.80q: want a name of 1 to %d bytes, none of them zero", r.Publisher, maxPublisher)
 	case r.Presentity == "" || len(r.Presentity) > maxPresentity:
 		return fmt.Errorf("record of presentity %.80q: want a URI of 1 to %d bytes, not %d", r.Presentity, maxPresentity, len(r.Presentity))

@@ -70,6 +70,9 @@ func (o *owner) step(s *Store, n int) error {
 	err := o.commit(s)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if n%3 != 1 && s.db != nil {
+		_ = s.settle() // the next Commit tells
+	}
 	if o.flush && n%3 == 2 && s.db != nil {
 		_ = guard(s.db.Flush)
 	}
@@ -126,13 +129,13 @@ func TestEveryWriteFails(t *testing.T) {
 		clock := newFakeClock()
 		dir := place(t)
 		o := newOwner()
-		s, err := Open(dir, Options{fs: errorfs.Wrap(vfs.Default, f), clock: clock.clock(1), reserve: -1})
+		s, err := Open(dir, Options{fs: errorfs.Wrap(vfs.Default, f), clock: clock.clock(1), reserve: -1, every: -1})
 		if err != nil {
 			if !errors.Is(err, f.number) || errors.Is(f.number, syscall.ENOSPC) {
 				t.Fatalf("change %d: Open says %v", at, err)
 			}
 			f.mended.Store(true)
-			s = open(t, dir, Options{clock: clock.clock(1), reserve: -1})
+			s = open(t, dir, Options{clock: clock.clock(1), reserve: -1, every: -1})
 		}
 		defer s.Close()
 		var kept map[id]busylamp.Record // what was last acknowledged
@@ -270,7 +273,9 @@ func TestLoadWhileFailing(t *testing.T) {
 	t.Parallel()
 	f := newFailing(syscall.ENOSPC, never)
 	s := open(t, place(t), Options{fs: errorfs.Wrap(vfs.Default, f), reserve: -1})
-	commit(t, s, puts(0, written)...)
+	commit(t, s, puts(0, written/2)...)
+	settled(t, s)
+	commit(t, s, puts(written/2, written)...)
 	s.mu.Lock() // nobody closes it yet
 	f.at.Store(0)
 	if err := s.db.Flush(); err != nil {

@@ -35,6 +35,7 @@ type KamailioOptions struct {
 	Settings   string   // lines for its end, such as modparam(...)
 	Domain     string   // that a PBX serves; "": [PBXDomain]
 	Lists      []List   // that a PBX answers for
+	Config     string   // file of the proxy's configuration, in place of the sample: it takes the same defines
 }
 
 // Kamailio is a running Kamailio.
@@ -142,6 +143,9 @@ func kamailio() string {
 
 // config returns the path of the configuration: the sample, or one that includes it.
 func (k *Kamailio) config() (string, error) {
+	if k.options.Config != "" {
+		return k.options.Config, nil
+	}
 	root, err := Root()
 	if err != nil {
 		return "", err

@@ -16,6 +16,7 @@ import (
 //     Record-Route set is kept, so that the BYE carries Route
 //   - pair: the same for -inf FILE with lines caller;callee
 //   - uas: answers and waits for the BYE
+//   - ring: the same, after half a second of ringing
 //   - register: registers [key callee]N at [key contact], host:port
 //
 //go:embed scenarios/*.xml
