@@ -249,8 +249,8 @@ func sendEvents(_ context.Context, args []string) error {
 		return err
 	}
 	defer listener.Close()
+	frames, last := intakeFrames(n[0], n[1]) // before anybody connects: who hears nothing goes away
 	fmt.Println(listener.Addr())
-	frames, last := intakeFrames(n[0], n[1])
 	conn, err := listener.Accept()
 	if err != nil {
 		return err

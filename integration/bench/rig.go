@@ -79,7 +79,7 @@ func (r *rig) start(ctx context.Context, o rigOptions) (err error) {
 	if r.phones, err = stack.FreePort(); err != nil {
 		return err
 	}
-	if _, err = r.Sipp("ring", "-p", strconv.Itoa(r.phones), "-buff_size", sippBuffer); err != nil {
+	if _, err = r.Sipp("ring", "-p", strconv.Itoa(r.phones), "-buff_size", sippBuffer, "-default_behaviors", sippPatient); err != nil {
 		return err
 	}
 	for _, name := range o.variants {
@@ -276,12 +276,12 @@ func (r *rig) call(ctx context.Context, v *variant, round, rate int, atMost time
 	uac, err := r.Sipp("uac", "-p", strconv.Itoa(port), "-r", strconv.Itoa(rate), "-m", strconv.Itoa(number), "-l", "500000",
 		"-d", strconv.FormatInt(hold.Milliseconds(), 10), "-key", "caller", fmt.Sprintf("a%d", round), "-key", "callee", fmt.Sprintf("b%d", round),
 		"-key", "domain", stack.Domain, "-buff_size", sippBuffer, "-timer_resol", "1",
-		"-timeout", strconv.Itoa(int((atMost + lostCallPatience).Seconds())),
+		"-recv_timeout", strconv.FormatInt(answerPatience.Milliseconds(), 10), "-default_behaviors", sippPatient,
 		"-trace_stat", "-stf", file, "-fd", "1", v.proxy.Addr)
 	if err != nil {
 		return l, err
 	}
-	if err := r.waitSipp(ctx, uac, atMost+lostCallPatience+10*time.Second); err != nil {
+	if err := r.waitSipp(ctx, uac, atMost+lostCallPatience); err != nil {
 		return l, err
 	}
 	time.Sleep(drain)
@@ -299,12 +299,16 @@ func (r *rig) call(ctx context.Context, v *variant, round, rate int, atMost time
 	return l, errors.Join(err, r.Err())
 }
 
-// lostCallPatience is how long sipp may try for calls that are not answered: a request is repeated
-// for 32 s (RFC 3261, timers B and F). What is left then has failed.
-const lostCallPatience = 40 * time.Second
+// answerPatience is how long sipp waits for each answer; then that call has failed. A message
+// that comes out of order (a proxy of several processes can pass a 180 on after the 200) is no
+// failure: sippPatient has sipp go on.
+const (
+	answerPatience = 20 * time.Second
+	sippPatient    = "-abortunexp"
+)
 
-// sippTimeout is sipp's exit status when -timeout has ended it.
-const sippTimeout = 97
+// lostCallPatience is how long a load may take beyond its calls: two answers that never come.
+const lostCallPatience = 2*answerPatience + 10*time.Second
 
 // waitSipp waits for a sipp to end; its exit status 1 says that calls failed, which is counted.
 func (r *rig) waitSipp(ctx context.Context, p *stack.Process, patience time.Duration) error {
@@ -313,7 +317,7 @@ func (r *rig) waitSipp(ctx context.Context, p *stack.Process, patience time.Dura
 	for {
 		code, ended := p.Exited()
 		switch {
-		case ended && (code <= 1 || code == sippTimeout):
+		case ended && code <= 1:
 			return nil
 		case ended:
 			return fmt.Errorf("%s: exit status %d; its log ends:\n%s", p.Name, code, p.Tail())

@@ -11,8 +11,8 @@ func init() {
 		Name: "rush",
 		What: "1,000 calls a second",
 		How: "sipp places 1,000 calls/s for 60 s, on the same two cores as everything else, at each of the three proxies in " +
-			"turn, started afresh. A failed call is one that sipp counts as failed: no answer in 32 s of repetitions, or an answer " +
-			"other than its scenario's. \"Wrong\" are publications that say \"in a call\" at the responder although no call is up, " +
+			"turn, started afresh. A failed call is one that sipp counts as failed: its 200 to the INVITE or to the BYE had not come " +
+			"within 20 s, repetitions included. \"Wrong\" are publications that say \"in a call\" at the responder although no call is up, " +
 			"10 s after the last one's end.",
 		Goals: []Goal{
 			{Number: 3, What: "failed calls of 60,000, busylamp", Figure: "failed calls, include", Exactly: true},
