@@ -4,10 +4,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -184,7 +186,9 @@ func TestReplacedCertificate(t *testing.T) {
 	pace.certAge, pace.silence, pace.streamSilence = 20*time.Millisecond, patience, patience
 	c := tlsClient(t, srv.Addr(), a, pace, log.to(), func(c *Config) { c.TLS.CertFile, c.TLS.KeyFile = store(t, dir, a.issue(t, "busylamp.test", day)) })
 	accepted(t, c)
-	under := make(chan error)
+	release := sync.OnceFunc(func() { close(hold) })
+	t.Cleanup(release)
+	under := make(chan error, 1)
 	go func() {
 		_, err := c.Do(t.Context(), message(10))
 		under <- err
@@ -193,7 +197,8 @@ func TestReplacedCertificate(t *testing.T) {
 
 	old := pathTo(c)
 	for range 2 { // what cannot be used
-		if err := os.WriteFile(filepath.Join(dir, "cert.pem"), []byte("nonsense"), 0o600); err != nil {
+		file := filepath.Join(dir, "cert.pem") // put there whole: half of it would be told of, too
+		if err := errors.Join(os.WriteFile(file+".new", []byte("nonsense"), 0o600), os.Rename(file+".new", file)); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, "it is noticed", func() bool { return log.count("cannot be used; the old ones stay in use") == 1 })
@@ -213,7 +218,7 @@ func TestReplacedCertificate(t *testing.T) {
 	if pathTo(c) == old || srv.Connections() != 2 {
 		t.Errorf("%d connections", srv.Connections())
 	}
-	close(hold)
+	release()
 	if err := <-under; err != nil {
 		t.Errorf("the request under way: %v", err)
 	}
