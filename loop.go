@@ -182,8 +182,9 @@ func (l *Loop) publish(p PublishWork) {
 	idle := time.NewTimer(idleTime)
 	defer idle.Stop()
 	for {
-		out := l.publishers[p.Publisher].Publish(l.work, p.Request)
-		l.post(func(e *Engine) { e.Settled(p.Request, out) })
+		r := p.Request // the engine may hear of it when p is the next one
+		out := l.publishers[p.Publisher].Publish(l.work, r)
+		l.post(func(e *Engine) { e.Settled(r, out) })
 		idle.Reset(idleTime)
 		select {
 		case p = <-l.requests:
