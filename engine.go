@@ -88,11 +88,12 @@ type Engine struct {
 	wheel      wheel
 	stats      Stats
 	out        Work
-	taken      Work      // what Take returned last
-	stopping   bool      // Withdraw
-	quiet      bool      // Quiesce
-	takeover   bool      // see takeover.go
-	held       []*person // whose claims of an earlier life are still to be dropped
+	taken      Work          // what Take returned last
+	stopping   bool          // Withdraw
+	quiet      bool          // Quiesce
+	takeover   bool          // see takeover.go
+	letGoAt    time.Duration // not before are more of them looked at
+	held       []*person     // whose claims of an earlier life are still to be dropped
 }
 
 // New returns an engine that knows nothing yet.

@@ -109,8 +109,12 @@ func (e *Engine) endTakeover() {
 // are through within 5 s and nothing else waits for them.
 const letGoAtOnce = 20_000
 
-// letGo drops the claims of the earlier life of those who are next.
+// letGo drops the claims of the earlier life of those who are next, once in a tick.
 func (e *Engine) letGo() {
+	if len(e.held) == 0 || e.now < e.letGoAt {
+		return
+	}
+	e.letGoAt = e.now + wheelTick
 	n := min(len(e.held), letGoAtOnce)
 	for _, who := range e.held[:n] {
 		e.settleTakeover(who)

@@ -59,7 +59,7 @@ func (s *session) batch(payloads [][]byte) {
 		return
 	}
 	now := time.Now()
-	d, late := &s.decoder, false
+	d, late, bad := &s.decoder, false, 0
 	d.begin(payloads)
 	for _, payload := range payloads {
 		before := len(d.events)
@@ -70,6 +70,7 @@ func (s *session) batch(payloads [][]byte) {
 			close(s.failure)
 			break
 		}
+		bad += f.bad
 		for i := range d.events[before:] {
 			late = s.seq.arrived(d.events[before+i].Seq) || late
 		}
@@ -80,6 +81,9 @@ func (s *session) batch(payloads [][]byte) {
 	if len(d.events) > 0 {
 		s.Count.Lines.Add(uint64(len(d.events)))
 		s.sink.Calls(s.cfg.Index, d.events)
+	}
+	if bad > 0 { // after the events that came with them: the list is to be asked for later than those
+		s.sink.Doubt(s.cfg.Index, "unreadable event")
 	}
 	if late {
 		// The resync for what was written off was asked before this event was known, so it
@@ -112,7 +116,6 @@ func (s *session) frame(payload []byte) (frame, error) {
 	if f.bad > 0 {
 		s.Count.BadLines.Add(uint64(f.bad))
 		s.cfg.Log.Warn("lines of a frame could not be read", "proxy", s.cfg.Name, "lines", f.bad, "error", f.err)
-		s.sink.Doubt(s.cfg.Index, "unreadable event")
 	}
 	return f, nil
 }

@@ -121,7 +121,7 @@ func (p *path) exchange(ctx context.Context, req *Draft) (res *sip.Response, err
 
 // transact is one transaction.
 func (p *path) transact(ctx context.Context, req *Draft, w *waiter) (*sip.Response, error) {
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || p.life.Err() != nil {
 		return nil, p.unanswered(ctx)
 	}
 	if w.over(w.began) {
@@ -137,7 +137,7 @@ func (p *path) transact(ctx context.Context, req *Draft, w *waiter) (*sip.Respon
 		return p.overUDP(ctx, w)
 	}
 	res, err := p.overStream(ctx, req, w)
-	if errors.Is(err, errConnect) && ctx.Err() == nil && p.doomed.Err() == nil {
+	if errors.Is(err, errConnect) && ctx.Err() == nil && p.life.Err() == nil && p.doomed.Err() == nil && !w.over(time.Now()) {
 		p.rememberNoTCP()
 		req.local = p.from.addr
 		return p.overUDP(ctx, w) // RFC 3261 section 18.1.1: where TCP is refused, by UDP

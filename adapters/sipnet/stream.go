@@ -181,8 +181,12 @@ func (s *stream) write(timeout time.Duration) {
 
 // overStream is a non-INVITE client transaction over TCP or TLS (RFC 3261 section 17.1.2).
 func (p *path) overStream(ctx context.Context, req *Draft, w *waiter) (*sip.Response, error) {
-	w.wait(p.tempo.connTimeout + time.Second) // connecting takes no longer
-	s, err := p.connect(ctx, w.timer.C)
+	var over <-chan time.Time
+	if !w.until.IsZero() {
+		w.timer.Reset(time.Until(w.until))
+		over = w.timer.C
+	}
+	s, err := p.connect(ctx, over)
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +207,7 @@ func (p *path) overStream(ctx context.Context, req *Draft, w *waiter) (*sip.Resp
 			now := s.heard.Load()
 			switch {
 			case w.over(time.Now()):
-				return nil, p.lapse(s, now == heard)
+				return p.last(w, p.lapse(s, now == heard))
 			case now == heard:
 				s.end(errSilent)
 			default:
@@ -223,9 +227,9 @@ func (p *path) overStream(ctx context.Context, req *Draft, w *waiter) (*sip.Resp
 			return p.last(w, p.unanswered(ctx))
 		case <-ctx.Done():
 			if err = p.unanswered(ctx); errors.Is(err, errNoAnswer) {
-				return nil, p.lapse(s, s.heard.Load() == heard)
+				err = p.lapse(s, s.heard.Load() == heard)
 			}
-			return nil, err
+			return p.last(w, err)
 		}
 	}
 }

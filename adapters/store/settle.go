@@ -96,7 +96,7 @@ func (s *Store) keep(ops []busylamp.StoreOp, now moment) error {
 		s.journalFails(err)
 	}
 	err := s.settle()
-	if err != nil {
+	if err != nil && len(j.kept) > 0 { // else the database has it, and the error is of what came after
 		j.cut(from)
 	}
 	return err
