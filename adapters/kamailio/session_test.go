@@ -183,3 +183,16 @@ func TestFloodInEffect(t *testing.T) {
 		}
 	})
 }
+
+// TestDoubtComesAfter: the list that an unreadable line makes the engine ask for is to be later
+// than the events that came beside the line, or it says nothing of them.
+func TestDoubtComesAfter(t *testing.T) {
+	var r recorder
+	s := newSession(NewEvents(Config{Log: slog.New(slog.DiscardHandler)}, &r))
+	call := encode(busylamp.CallEvent{Dialog: busylamp.DialogID{Entry: 1, ID: 2}, Stage: busylamp.Confirmed, Seq: 5, Caller: "sip:alice@example.com", Callee: "sip:bob@example.com", CallID: "c1"})
+	s.batch([][]byte{[]byte("busylamp/1 1.1\n" + call), []byte("busylamp/1 1.1\nx 6 nonsense\nh 6 -")})
+	all := r.what
+	if len(all) < 2 || !strings.HasPrefix(all[len(all)-1], "doubt unreadable") {
+		t.Errorf("%q", all)
+	}
+}
