@@ -3,11 +3,6 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LINT    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-# Go wakes its monitor thread at the first system call after each pause, which is hundreds of times
-# a second here and costs more than the call. With schedtrace set it does not go to sleep: half the
-# CPU of a call (integration/bench/RESULTS.md), and a line to standard error every 25 days.
-AWAKE := -X runtime.godebugDefault=schedtrace=2147483647
-
 # What tests of faults record (integration/record); make test checks that it is all there.
 RECORD := $(CURDIR)/.record
 
@@ -19,7 +14,7 @@ help: ## list the targets
 
 build: ## bin/busylamp and the plugins bin/busylamp-source-*, static
 	@mkdir -p bin
-	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION) $(AWAKE)' -o bin/ ./cmd/...
+	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/...
 	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/busylamp-source-template ./plugin/template
 
 proto: ## make plugin/proto/v1 anew of its source.proto (needs protoc: Debian's protobuf-compiler)

@@ -47,7 +47,6 @@ type rigOptions struct {
 	variants []string
 	tap      bool                                           // note when a 200 OK reaches the proxy; costs a filter for every packet
 	sidecar  func(*stack.Stack, *stack.SidecarConfig) error // changes the configuration; nil: the default one
-	env      []string                                       // of the sidecar
 	others   int                                            // further presence servers that the sidecar publishes to
 }
 
@@ -157,9 +156,32 @@ func (r *rig) responder(ctx context.Context, proxy int, tap bool) (*Responder, e
 	return server, err
 }
 
+// unitEnvironment returns what the unit for systemd has in the sidecar's environment: it is
+// measured as it is shipped.
+func unitEnvironment() (env []string, err error) {
+	root, err := stack.Root()
+	if err != nil {
+		return nil, err
+	}
+	text, err := os.ReadFile(filepath.Join(root, "cmd/busylamp/busylamp.service"))
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), "Environment="); ok {
+			env = append(env, value)
+		}
+	}
+	return env, nil
+}
+
 // sidecar starts busylamp for a variant, and waits until it is in step with the proxy.
 func (r *rig) sidecar(ctx context.Context, v *variant, o rigOptions) (err error) {
-	c := stack.SidecarConfig{Evapi: v.proxy.Evapi, RPC: v.proxy.RPC, Server: stack.Addr(v.server.Port), Env: o.env}
+	env, err := unitEnvironment()
+	if err != nil {
+		return err
+	}
+	c := stack.SidecarConfig{Evapi: v.proxy.Evapi, RPC: v.proxy.RPC, Server: stack.Addr(v.server.Port), Env: env}
 	for range o.others {
 		other, err := r.responder(ctx, 0, false)
 		if err != nil {
