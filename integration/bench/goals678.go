@@ -389,7 +389,9 @@ func (a *among) churn(ctx context.Context, rate, seconds int) (float64, error) {
 		}
 		a.next++
 	}
-	a.quiet(ctx)
+	if err := a.quiet(ctx); err != nil {
+		return 0, err
+	}
 	if n, want := a.asked.Load()-published, 4*int64(rate*seconds); n < want*98/100 {
 		return 0, fmt.Errorf("crowd: %d PUBLISH for %d calls, want %d: is this machine busy with something else?", n, rate*seconds, want)
 	}

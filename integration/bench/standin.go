@@ -168,8 +168,11 @@ func (s *standin) say(lines func([]byte) []byte) error {
 		b = lines(b)
 	}
 	s.out = b
-	_, err := fmt.Fprintf(s.conn, "%d:%s,", len(b), b)
-	return err
+	_ = s.conn.SetWriteDeadline(time.Now().Add(10 * time.Second))
+	if _, err := fmt.Fprintf(s.conn, "%d:%s,", len(b), b); err != nil {
+		return fmt.Errorf("evapi's stand-in: the sidecar takes no more events: %w", err)
+	}
+	return nil
 }
 
 // publications serves PUBLISH by UDP, as goal 5's responder does.
@@ -336,9 +339,14 @@ func (s *sidecar) answered(ctx context.Context, want, underWay int64) error {
 }
 
 // quiet waits until no PUBLISH has come for a while.
-func (s *sidecar) quiet(ctx context.Context) {
-	for last := int64(-1); s.asked.Load() != last && ctx.Err() == nil; {
+func (s *sidecar) quiet(ctx context.Context) error {
+	deadline := time.Now().Add(time.Minute)
+	for last := int64(-1); s.asked.Load() != last; {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("busylamp: PUBLISH without an end: %d so far", last)
+		}
 		last = s.asked.Load()
 		time.Sleep(300 * time.Millisecond)
 	}
+	return ctx.Err()
 }
