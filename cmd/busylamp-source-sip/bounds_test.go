@@ -47,11 +47,13 @@ func TestInFlight(t *testing.T) {
 		t.Errorf("%d are asked at a time", len(n.dialogs))
 	}
 	n.mu.Unlock()
-	for range maxInFlight {
-		(<-held)()
-	}
-	for range maxInFlight {
-		(<-held)()
+	for range 2 * maxInFlight {
+		select {
+		case answer := <-held:
+			answer()
+		case <-time.After(patience):
+			t.Fatal("the others are not asked")
+		}
 	}
 	stop()
 }

@@ -42,7 +42,8 @@ func (d *dialog) confirm(a answer) {
 	if d.remote != a.tag {
 		return
 	}
-	if a.contact != "" {
+	overtaken := d.heard && !d.confirmed && d.target != "" // what the NOTIFY named is newer
+	if a.contact != "" && !overtaken {
 		d.target = a.contact // a target refresh
 	}
 	if !d.confirmed && (!d.heard || len(a.routes) > 0) {

@@ -314,3 +314,19 @@ func TestRenewPause(t *testing.T) {
 		t.Errorf("%d times in a minute", fresh)
 	}
 }
+
+// TestOvertaken: the first answer is older than a NOTIFY that has overtaken it, and does not
+// take back where the notifier is; the answer to a refresh moves it.
+func TestOvertaken(t *testing.T) {
+	p := newPlay(t, presence)
+	first := p.sent(p.open(p.now))
+	p.notify("active", func(n *notification) { n.contact = "sip:n2@192.0.2.2" })
+	p.answer(first, 200)
+	if p.dialog.target != "sip:n2@192.0.2.2" {
+		t.Errorf("%s after the first answer", p.dialog.target)
+	}
+	p.answer(p.sent(p.wait()), 200)
+	if p.dialog.target != "sip:n1@192.0.2.1" {
+		t.Errorf("%s after a refresh", p.dialog.target)
+	}
+}
