@@ -29,12 +29,25 @@ type Draft struct {
 	Body    []byte
 	// Timeout bounds the request, beside its context; 0 does not.
 	Timeout time.Duration
-	// Brief has an answer of 2xx with no more than the headers SIP-ETag and Expires.
+	// Brief has an answer of 2xx with no more than the headers SIP-ETag and Expires, which is
+	// the draft's own: it is another's when the draft is sent once more.
 	Brief bool
 
 	credentials []string       // header lines, with CRLF
 	local       netip.AddrPort // that it was sent from last
 	until       time.Time      // its time ends; zero for never
+	answer      *sip.Response  // room for a brief one
+}
+
+// room returns where a brief answer is written; nil where none is wanted.
+func (d *Draft) room() *sip.Response {
+	if d.Brief && d.answer == nil {
+		d.answer = sip.NewResponse(0, "")
+	}
+	if !d.Brief {
+		return nil
+	}
+	return d.answer
 }
 
 // origin is where requests of one socket or connection come from, as their headers say it.

@@ -146,20 +146,20 @@ func isWord(b []byte) bool {
 	return len(b) > 0
 }
 
-// response is as much of a response as was seen.
-func (g *glimpse) response() *sip.Response {
-	reason := "OK"
-	if string(g.reason) != reason {
-		reason = string(g.reason)
+// response writes as much of a response as was seen over one that was written so before.
+func (g *glimpse) response(res *sip.Response) {
+	res.StatusCode, res.Reason = g.status, "OK"
+	if string(g.reason) != res.Reason {
+		res.Reason = string(g.reason)
 	}
-	res := sip.NewResponse(g.status, reason)
+	res.RemoveHeader("SIP-ETag")
+	res.RemoveHeader("Expires")
 	if g.etag != nil {
 		res.AppendHeader(sip.NewHeader("SIP-ETag", string(g.etag)))
 	}
 	if g.expires != nil {
 		res.AppendHeader(sip.NewHeader("Expires", string(g.expires)))
 	}
-	return res
 }
 
 // deliverGlimpse hands an answer to whom it is for, and tells whether it could: whoever wants
@@ -169,9 +169,10 @@ func (p *path) deliverGlimpse(g *glimpse) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	w := p.waiting[g.branch]
-	if w == nil || !w.brief || w.trace != nil || string(g.method) != string(w.method) || g.number != w.number {
+	if w == nil || w.brief == nil || w.trace != nil || string(g.method) != string(w.method) || g.number != w.number {
 		return false
 	}
-	p.answer(w, g.response(), now)
+	g.response(w.brief)
+	p.answer(w, w.brief, now)
 	return true
 }

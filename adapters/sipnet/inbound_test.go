@@ -237,33 +237,60 @@ func TestInboundPing(t *testing.T) {
 	}
 }
 
-// FuzzFramer: how the bytes are cut into pieces changes nothing, but for a ping more.
+// FuzzFramer: how the bytes are cut into pieces changes nothing, but for a ping more; nor does
+// it whether plain answers are read without the parser.
 func FuzzFramer(f *testing.F) {
 	f.Add([]byte("\r\n\r\n"+question("OPTIONS", 1)+"\r\n\r\n\r\n"+question("ACK", 2)+"\r\n"), 3)
 	f.Add([]byte("SIP/2.0 200 OK\r\nContent-Length: 3\r\n\r\n\r\n\rx"), 1)
+	f.Add([]byte(plainAnswer+question("OPTIONS", 1)+strings.Replace(plainAnswer, "Length: 0\r\n\r\n", "Length: 3\r\n\r\nabc", 1)+plainAnswer), 5)
 	f.Fuzz(func(t *testing.T, b []byte, size int) {
 		if size < 1 || size > 1000 || len(b) > 10_000 {
 			return
 		}
-		run := func(size int) (log []string, pings int, failed bool) {
+		run := func(size int, glances bool) (log []string, pings int) {
 			fr := framer{parser: sip.NewParser().NewSIPStream()}
 			defer fr.parser.Close()
+			failed := false
 			for rest := b; len(rest) > 0 && !failed; {
 				n := min(size, len(rest))
-				failed = fr.feed(rest[:n], func(*glimpse) bool { return false }, func(m sip.Message) { log = append(log, m.String()) }, func() { pings++ }) != nil
+				failed = fr.feed(rest[:n], func(g *glimpse) bool {
+					if glances {
+						log = append(log, fmt.Sprintf("%s%s %d %s\n%s", cookie, g.branch[:], g.number, g.method, seen(g)))
+					}
+					return glances
+				}, func(m sip.Message) { log = append(log, asGlimpsed(m)) }, func() { pings++ }) != nil
 				rest = rest[n:]
 			}
-			return log, pings, failed
+			return log, pings
 		}
-		whole, _, _ := run(len(b))
-		pieces, pings, _ := run(size)
-		if pings > bytes.Count(b, []byte(crlf2)) {
-			t.Errorf("%d pings", pings)
-		}
-		for i := range min(len(whole), len(pieces)) {
-			if whole[i] != pieces[i] {
-				t.Errorf("message %d: %q, %q", i, whole[i], pieces[i])
+		whole, _ := run(len(b), false)
+		for _, glances := range []bool{false, true} {
+			pieces, pings := run(size, glances)
+			if pings > bytes.Count(b, []byte(crlf2)) {
+				t.Errorf("%d pings", pings)
+			}
+			for i := range min(len(whole), len(pieces)) {
+				if whole[i] != pieces[i] {
+					t.Errorf("message %d, with glances %v: %q, %q", i, glances, whole[i], pieces[i])
+				}
 			}
 		}
 	})
+}
+
+// asGlimpsed writes a message as the parser has read it: all of it, or of what glance would
+// have taken what that sees.
+func asGlimpsed(m sip.Message) string {
+	g, ok := glance([]byte(m.String()))
+	res, isResponse := m.(*sip.Response)
+	if !ok || !isResponse {
+		return m.String()
+	}
+	short := sip.NewResponse(res.StatusCode, res.Reason)
+	for _, name := range []string{"SIP-ETag", "Expires"} {
+		if h := res.GetHeader(name); h != nil {
+			short.AppendHeader(sip.NewHeader(h.Name(), h.Value()))
+		}
+	}
+	return fmt.Sprintf("%s%s %d %s\n%s", cookie, g.branch[:], res.CSeq().SeqNo, res.CSeq().MethodName, short)
 }

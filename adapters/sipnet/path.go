@@ -50,7 +50,7 @@ type waiter struct {
 	method  sip.RequestMethod
 	number  uint32
 	answers chan *sip.Response
-	brief   bool // see [Draft]
+	brief   *sip.Response // where an answer that needs no parser is written; nil: all go through it
 	trace   traceFunc
 	data    []byte      // what goes out by UDP
 	timer   *time.Timer // of the transaction
@@ -155,7 +155,7 @@ var waiters = sync.Pool{New: func() any {
 func (p *path) enlist(ctx context.Context, req *Draft) *waiter {
 	w := waiters.Get().(*waiter)
 	*w = waiter{answers: w.answers, timer: w.timer, data: w.data,
-		branch: newBranch(), method: req.Method, number: req.Number, brief: req.Brief, trace: tracing(ctx), began: time.Now(), until: req.until}
+		branch: newBranch(), method: req.Method, number: req.Number, brief: req.room(), trace: tracing(ctx), began: time.Now(), until: req.until}
 	p.mu.Lock()
 	p.waiting[w.branch] = w
 	p.mu.Unlock()

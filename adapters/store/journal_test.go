@@ -154,6 +154,35 @@ func batchesIn(t *testing.T, kept []byte) (n int) {
 	return n
 }
 
+// TestJournalIsBounded: commits beyond what the journal may hold bring all of it into the
+// database, one of them that is larger than the journal itself included; nothing is missing
+// wherever a kill comes.
+func TestJournalIsBounded(t *testing.T) {
+	t.Parallel()
+	dir := place(t)
+	s := open(t, dir, Options{every: -1})
+	n, settled := 0, 0
+	for i, size := range []int{2000, 2000, 2000, 2000, 8000, 1, 2000, 2000, 2000, 2000} {
+		before := len(s.journal.kept)
+		commit(t, s, puts(n, n+size)...)
+		n += size
+		if kept := len(s.journal.kept); kept > maxJournal {
+			t.Errorf("commit %d: %d bytes are kept", i, kept)
+		} else if kept < before || kept == 0 {
+			settled++
+		}
+		if info, err := os.Stat(filepath.Join(dir, journalFile)); err != nil || info.Size() > int64(journalHead+maxJournal+4) {
+			t.Errorf("commit %d: the file has %v bytes, %v", i, info.Size(), err)
+		}
+		if got := load(t, open(t, copied(t, dir), Options{})); len(got) != n {
+			t.Errorf("commit %d: killed, it leaves %d records of %d", i, len(got), n)
+		}
+	}
+	if settled < 3 {
+		t.Errorf("settled %d times: the sizes are too small for this test", settled)
+	}
+}
+
 // TestJournalTornAndFlipped: a journal that ends anywhere, or of which any bit of any byte is
 // not what was written, gives the commits before the damage, each whole, and says so.
 func TestJournalTornAndFlipped(t *testing.T) {

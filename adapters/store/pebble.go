@@ -20,12 +20,14 @@ func (s *Store) options(g *gate) *pebble.Options {
 			DataCorruption:  func(i pebble.DataCorruptionInfo) { g.fail(i.Details) },
 		},
 		// The first that tells damage within a log from the torn end that a kill leaves.
-		FormatMajorVersion:          pebble.FormatWALSyncChunks,
-		CacheSize:                   8 << 20,
-		MaxOpenFiles:                64,
-		MemTableSize:                4 << 20,
+		FormatMajorVersion: pebble.FormatWALSyncChunks,
+		CacheSize:          8 << 20,
+		MaxOpenFiles:       64,
+		// A compaction writes all of the database anew, for changes are of anybody in it; so
+		// there are few, of many changes each. Memory is used as far as there are changes.
+		MemTableSize:                8 << 20,
 		MemTableStopWritesThreshold: 4,
-		L0CompactionThreshold:       2,
+		L0CompactionThreshold:       8,
 		// A compaction that cannot end must not hold up a commit.
 		L0StopWritesThreshold:      1 << 30,
 		MaxManifestFileSize:        1 << 20,

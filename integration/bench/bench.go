@@ -67,25 +67,28 @@ func benchmark(ctx context.Context, c choice, e Env) (missed bool, err error) {
 		fmt.Print("\n", textTable(o.Results))
 	}
 	fmt.Print("\n", textTable(results(outcomes)))
-	if err := errors.Join(failures...); err != nil {
-		return false, err
-	}
+	missed = slices.ContainsFunc(results(outcomes), func(r Result) bool { return r.Verdict == Missed })
+	return missed, errors.Join(errors.Join(failures...), c.write(outcomes, e, len(failures) == 0))
+}
+
+// write writes what was asked for. A whole run without a failure also makes the page that is kept
+// beside the source.
+func (c choice) write(outcomes []Outcome, e Env, whole bool) error {
+	var errs []error
 	if c.raw != "" {
-		if err := writeRaw(c.raw, outcomes); err != nil {
-			return false, err
-		}
+		errs = append(errs, writeRaw(c.raw, outcomes))
 	}
-	if c.out == "" && c.only == "" && !e.Quick {
+	if c.out == "" && c.only == "" && !e.Quick && whole {
 		root, err := stack.Root()
 		if err != nil {
-			return false, err
+			return errors.Join(append(errs, err)...)
 		}
 		c.out = filepath.Join(root, "integration", "bench")
 	}
 	if c.out != "" {
-		err = publish(outcomes, e, c.out)
+		errs = append(errs, publish(outcomes, e, c.out))
 	}
-	return slices.ContainsFunc(results(outcomes), func(r Result) bool { return r.Verdict == Missed }), err
+	return errors.Join(errs...)
 }
 
 func (m Measure) outcome(ctx context.Context, e Env) (Outcome, error) {

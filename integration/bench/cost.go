@@ -30,7 +30,9 @@ func init() {
 			{What: "idle: busylamp", Figure: "idle busylamp"},
 			{What: "PUBLISH requests per call, busylamp", Figure: "publishes, include"},
 			{What: "PUBLISH requests per call, pua_dialoginfo", Figure: "publishes, pua"},
-			{What: "failed calls in all rounds together", Figure: "failed calls", Exactly: true},
+			{Number: 1, What: "failed calls in all rounds together, busylamp", Figure: "all failed, include", Exactly: true},
+			{What: "failed calls in all rounds together, bare", Figure: "all failed, bare"},
+			{What: "failed calls in all rounds together, pua_dialoginfo", Figure: "all failed, pua"},
 		},
 		Run: cost,
 	})
@@ -59,7 +61,7 @@ func cost(ctx context.Context, e Env) (all []Sample, err error) {
 			return nil, fmt.Errorf("%s, warming up: %w", name, err)
 		}
 	}
-	failed := 0
+	failed := make(map[string]int)
 	for round := range e.Rounds() {
 		for i, name := range alternate(variants, round) {
 			e.Progress(round*len(variants)+i+1, e.Rounds()*len(variants), "%d calls/s at %s", costRate, name)
@@ -72,12 +74,14 @@ func cost(ctx context.Context, e Env) (all []Sample, err error) {
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", name, err)
 			}
-			failed += l.Failed
+			failed[name] += l.Failed
 			all = append(all, costSamples(name, round, l)...)
 			all = append(all, idleSamples(name, round, idle, rest)...)
 		}
 	}
-	all = append(all, Sample{Figure: "failed calls", Value: float64(failed)})
+	for _, name := range variants {
+		all = append(all, Sample{Figure: "all failed, " + name, Value: float64(failed[name])})
+	}
 	steps := e.Rounds() * len(variants)
 	e.Progress(steps, steps, "a CPU profile of busylamp")
 	if err := profile(ctx, e, "busylamp-500-calls", costRate, length); err != nil {

@@ -1,13 +1,17 @@
 package main
 
 import (
+	"bufio"
+	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"time"
 
 	"github.com/busylamp/busylamp"
@@ -45,15 +49,18 @@ func init() {
 		Name: "start",
 		What: "cold start",
 		How: "The program starts with so many records in its store, with the proxy's stand-in there, which has no calls. Serving is the " +
-			"first answer of /healthz, when all are taken over; ready is the first 200 of /readyz, when the proxy has been compared as well.",
+			"first answer of /healthz, when all are taken over; ready is the first 200 of /readyz, when the proxy has been compared as well. " +
+			"The store was closed in order, and once more its process was killed right after the last commit.",
 		Goals: []Goal{
 			{Number: 7, What: "ready with 200,000 records", Figure: "ready 200000", AtMost: 2},
 			{Number: 7, What: "ready with 1,000,000 records", Figure: "ready 1000000", AtMost: 8},
+			{What: "ready with 1,000,000 records after kill -9", Figure: "ready killed"},
 			{What: "serving with 1,000,000 records", Figure: "serving 1000000"},
 			{What: "memory at the peak of that, for a record", Figure: "start, peak 1000000"},
 		},
 		Run: coldStart,
 	})
+	registerHelper("fill", fillHelper)
 	register(Measure{
 		Name: "crowd",
 		What: "a call among 500,000 live presentities",
@@ -130,10 +137,16 @@ func million(ctx context.Context, e Env) ([]Sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n, err := s.figure(ctx, "busylamp_presentities"); err != nil || n != 2*float64(calls) {
-		return nil, fmt.Errorf("million: %v presentities, want %d: %w", n, 2*calls, err)
+	if err := fetchProfile(ctx, s.url+"/debug/pprof/heap", e.profile("goal-6-heap-of-a-million")); err != nil {
+		return nil, err
 	}
-	n := 2 * float64(calls)
+	n, err := s.figure(ctx, "busylamp_presentities")
+	if err != nil {
+		return nil, err
+	}
+	if n != 2*float64(calls) {
+		return nil, fmt.Errorf("million: %v presentities, want %d", n, 2*calls)
+	}
 	return []Sample{{Figure: "resident", Unit: "B", Value: now / n}, {Figure: "resident, peak", Unit: "B", Value: most / n},
 		{Figure: "cpu at rest", Unit: "%", Value: 100 * (after - before).Seconds() / rest.Seconds()}}, nil
 }
@@ -189,9 +202,12 @@ func refreshes(_ context.Context, e Env) ([]Sample, error) {
 
 func coldStart(ctx context.Context, e Env) (samples []Sample, err error) {
 	runtime.LockOSThread() // the sidecar dies with the thread that started it
-	sizes, rounds := []int{200_000, 1_000_000}, 3
+	kinds, rounds := []records{{"200000", 200_000, false}, {"1000000", 1_000_000, false}, {"killed", 1_000_000, true}}, 3
 	if e.Quick {
-		sizes, rounds = []int{20_000}, 1
+		rounds = 1
+		for i := range kinds {
+			kinds[i].n /= 10
+		}
 	}
 	in, err := newStandin()
 	if err != nil {
@@ -202,14 +218,19 @@ func coldStart(ctx context.Context, e Env) (samples []Sample, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for i, n := range sizes {
-		filled := filepath.Join(e.Dir, fmt.Sprint("records", n))
-		if err := fill(ctx, filled, name, n); err != nil {
+	for i, kind := range kinds {
+		filled := filepath.Join(e.Dir, "records-"+kind.name)
+		if kind.killed {
+			err = fillAndDie(ctx, filled, name, kind.n)
+		} else {
+			err = fill(ctx, filled, name, kind.n, nil)
+		}
+		if err != nil {
 			return nil, err
 		}
 		for round := range rounds {
-			e.Progress(rounds*i+round+1, rounds*len(sizes), "start with %d records", n)
-			some, err := startWith(ctx, e, in, filled, n, round)
+			e.Progress(rounds*i+round+1, rounds*len(kinds), "start with %d records", kind.n)
+			some, err := startWith(ctx, e, in, filled, kind, round)
 			if err != nil {
 				return nil, err
 			}
@@ -217,6 +238,13 @@ func coldStart(ctx context.Context, e Env) (samples []Sample, err error) {
 		}
 	}
 	return samples, nil
+}
+
+// records are what a cold start finds.
+type records struct {
+	name   string // in figures
+	n      int
+	killed bool // whoever wrote them, before it could close the store
 }
 
 // publisherName learns by one call what the publisher is called in the store.
@@ -247,8 +275,46 @@ func publisherName(ctx context.Context, e Env, in *standin) (string, error) {
 	return all[0].Publisher, nil
 }
 
+// fillAndDie has fill done by a process that is killed before it closes the store.
+func fillAndDie(ctx context.Context, dir, publisher string, n int) error {
+	cmd, err := Helper(ctx, "fill", dir, publisher, strconv.Itoa(n))
+	if err != nil {
+		return err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	if err != nil || line != "filled\n" {
+		return fmt.Errorf("start: the process that fills a store said %q: %w", line, cmp.Or(err, io.ErrUnexpectedEOF))
+	}
+	return nil
+}
+
+// fillHelper is the process that is killed.
+func fillHelper(ctx context.Context, args []string) error {
+	if len(args) != 3 {
+		return fmt.Errorf("fill: want DIR PUBLISHER N")
+	}
+	n, err := strconv.Atoi(args[2])
+	if err != nil {
+		return err
+	}
+	return fill(ctx, args[0], args[1], n, func() {
+		fmt.Println("filled")
+		time.Sleep(time.Minute) // which does not pass
+	})
+}
+
 // fill makes a state directory with so many records, whose refreshes are due in the next 420 s.
-func fill(ctx context.Context, dir, publisher string, n int) error {
+// then is called before the store is closed, where it is not nil.
+func fill(ctx context.Context, dir, publisher string, n int, then func()) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
@@ -269,11 +335,14 @@ func fill(ctx context.Context, dir, publisher string, n int) error {
 			ops = ops[:0]
 		}
 	}
+	if then != nil {
+		then()
+	}
 	return nil
 }
 
 // startWith starts the sidecar on a copy of a state directory, and times it.
-func startWith(ctx context.Context, e Env, in *standin, filled string, n, round int) ([]Sample, error) {
+func startWith(ctx context.Context, e Env, in *standin, filled string, kind records, round int) ([]Sample, error) {
 	dir := filepath.Join(e.Dir, "started")
 	if err := os.RemoveAll(dir); err != nil {
 		return nil, err
@@ -301,13 +370,13 @@ func startWith(ctx context.Context, e Env, in *standin, filled string, n, round 
 		return nil, err
 	}
 	// That they were taken over shows when they are removed.
-	if err := s.answered(ctx, removals+int64(min(n, 10_000)), 0); err != nil {
+	if err := s.answered(ctx, removals+int64(min(kind.n, 10_000)), 0); err != nil {
 		return nil, err
 	}
 	figure := func(name, unit string, v float64) Sample {
-		return Sample{Figure: fmt.Sprint(name, " ", n), Unit: unit, Round: round, Value: v}
+		return Sample{Figure: name + " " + kind.name, Unit: unit, Round: round, Value: v}
 	}
-	return []Sample{figure("ready", "s", ready.Seconds()), figure("serving", "s", serving.Seconds()), figure("start, peak", "B", most/float64(n))}, nil
+	return []Sample{figure("ready", "s", ready.Seconds()), figure("serving", "s", serving.Seconds()), figure("start, peak", "B", most/float64(kind.n))}, nil
 }
 
 func crowd(ctx context.Context, e Env) (samples []Sample, err error) {
@@ -329,12 +398,9 @@ func crowd(ctx context.Context, e Env) (samples []Sample, err error) {
 		}
 		defer s.kill()
 		e.Progress(i+1, 2+2*e.Rounds(), "%d calls begin", n)
-		if err := s.populate(ctx, 0, n); err != nil {
+		a := &among{sidecar: s}
+		if err := a.grow(ctx, n); err != nil {
 			return nil, err
-		}
-		a := &among{sidecar: s, next: dialog(n)}
-		for d := range dialog(n) {
-			a.up = append(a.up, d)
 		}
 		all = append(all, a)
 	}
@@ -351,6 +417,15 @@ func crowd(ctx context.Context, e Env) (samples []Sample, err error) {
 			samples = append(samples, Sample{Figure: "call among " + []string{"1000", "500000"}[i], Unit: "us", Round: round, Value: cpu})
 		}
 	}
+	length := time.Duration(min(seconds, 10)) * time.Second
+	for i, name := range []string{"goal-8-among-1000", "goal-8-among-500000"} {
+		if err := whileProfiled(ctx, all[i].url, e.profile(name), length, func() error {
+			_, err := all[i].churn(ctx, rate, int(length.Seconds()))
+			return err
+		}); err != nil {
+			return nil, err
+		}
+	}
 	return samples, nil
 }
 
@@ -359,6 +434,16 @@ type among struct {
 	*sidecar
 	up   []dialog
 	next dialog
+}
+
+// grow has calls begin until n are up.
+func (a *among) grow(ctx context.Context, n int) error {
+	first := a.next
+	a.next += dialog(n - len(a.up))
+	for d := first; d < a.next; d++ {
+		a.up = append(a.up, d)
+	}
+	return a.populate(ctx, int(first), int(a.next))
 }
 
 // fresh are the calls that began last and go on: one that ends before its PUBLISH was answered has

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -25,6 +26,19 @@ func init() {
 				{"p50, include", "busylamp, p50"}, {"p99, include", "busylamp, p99"}, {"p50, pua", "pua_dialoginfo, p50"}, {"p99, pua", "pua_dialoginfo, p99"}}},
 		},
 		Run: rates,
+	})
+	register(Measure{
+		Name: "live",
+		What: "how cost grows with live presentities",
+		How: "The stand-ins of goal 8 and one sidecar, in which more and more calls are up; at each of ten sizes 1,000 calls a second begin " +
+			"and as many end, for 8 s. CPU and resident memory are the whole sidecar's.",
+		Plots: []Plot{
+			{File: "live-cpu", Title: "busylamp's CPU per call, 1,000 calls/s", XLabel: "live presentities", Unit: "us", LogX: true,
+				Lines: []Line{{"cpu by live", "busylamp"}}},
+			{File: "live-memory", Title: "busylamp's resident memory", XLabel: "live presentities", Unit: "MB", LogX: true, LogY: true,
+				Lines: []Line{{"resident by live", "busylamp"}}},
+		},
+		Run: live,
 	})
 	register(Measure{
 		Name: "publishers",
@@ -88,6 +102,40 @@ func rates(ctx context.Context, e Env) (all []Sample, err error) {
 				add("p99", "ms", percentile(l.standing.Times, 0.99))
 			}
 		}
+	}
+	return all, nil
+}
+
+func live(ctx context.Context, e Env) (all []Sample, err error) {
+	runtime.LockOSThread() // the sidecar dies with the thread that started it
+	in, err := newStandin()
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	s, err := startSidecar(ctx, e, in, filepath.Join(e.Dir, "live"), "3600s")
+	if err != nil {
+		return nil, err
+	}
+	defer s.kill()
+	a := &among{sidecar: s}
+	const rate, seconds = 1000, 8
+	sizes := e.sizes(500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000)
+	for i, n := range sizes {
+		e.Progress(i+1, len(sizes), "%d live presentities", 2*n)
+		if err := a.grow(ctx, n); err != nil {
+			return nil, err
+		}
+		cpu, err := a.churn(ctx, rate, seconds)
+		if err != nil {
+			return nil, err
+		}
+		resident, _, err := s.resident()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, Sample{Figure: "cpu by live", Unit: "us/call", X: float64(2 * n), Value: cpu},
+			Sample{Figure: "resident by live", Unit: "MB", X: float64(2 * n), Value: resident / 1e6})
 	}
 	return all, nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -14,7 +15,8 @@ func init() {
 			"of a call's two users: from the moment at which the phone's 200 OK reaches the proxy's socket to the moment at " +
 			"which the first PUBLISH that says \"in a call\" (on-the-phone; state confirmed) reaches the presence server's. " +
 			"Both times are the kernel's own (SO_TIMESTAMPNS), of one clock: that of the 200 by a packet socket on the loopback " +
-			"interface whose filter lets nothing else through, that of the PUBLISH at the responder's socket.",
+			"interface whose filter lets nothing else through, that of the PUBLISH at the responder's socket. A user for whom none " +
+			"came counts as 10 s.",
 		Goals: []Goal{
 			{Number: 4, What: "200 OK to PUBLISH, busylamp, 50 calls/s, p50", Figure: "p50, include, 50/s", AtMost: 1},
 			{Number: 4, What: "200 OK to PUBLISH, p99 at 400 calls/s, busylamp over pua_dialoginfo", Figure: "p99, include, 400/s", Over: "p99, pua, 400/s", AtMost: 1},
@@ -60,6 +62,7 @@ func latency(ctx context.Context, e Env) (all []Sample, err error) {
 				if len(times) < l.Created {
 					return nil, fmt.Errorf("%s: of %d calls, %d users were seen to be published: does the tap see the phones?", name, l.Created, len(times))
 				}
+				times = append(times, slices.Repeat([]time.Duration{10 * time.Second}, l.standing.None)...)
 				all = append(all,
 					Sample{Figure: fmt.Sprintf("p50, %s, %d/s", name, rate), Unit: "ms", Round: round, Value: percentile(times, 0.5)},
 					Sample{Figure: fmt.Sprintf("p99, %s, %d/s", name, rate), Unit: "ms", Round: round, Value: percentile(times, 0.99)},

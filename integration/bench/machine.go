@@ -20,7 +20,7 @@ func surroundings(busylamp string) []string {
 		time.Now().Format("2006-01-02") + ", " + said(busylamp, "version") + ", commit " + commit(),
 		fmt.Sprintf("%d cores of %s, %s of memory, Linux %s", runtime.NumCPU(), field("/proc/cpuinfo", "model name"), memory(), said("uname", "-r")),
 		strings.TrimPrefix(said("kamailio", "-v"), "version: ") + "; " + said("sipp", "-v") + "; " + runtime.Version(),
-		"proxy, phones (sipp), presence servers and busylamp all on this machine, over loopback",
+		"state on " + fileSystem(os.TempDir()) + "; proxy, phones (sipp), presence servers and busylamp all on this machine, over loopback",
 	}
 }
 
@@ -58,6 +58,9 @@ func field(file, name string) string {
 	}
 	return "unknown"
 }
+
+// fileSystem returns what a folder lies on, such as ext4.
+func fileSystem(folder string) string { return said("stat", "-f", "-c", "%T", folder) }
 
 func memory() string {
 	var kib float64

@@ -111,8 +111,8 @@ func registerHelper(name string, run func(ctx context.Context, args []string) er
 	helpers[name] = run
 }
 
-// Helper returns a command that runs a registered helper in a process of its own. The kernel
-// kills it when the thread that starts it dies: lock the thread or let the command end first.
+// Helper returns a command that runs a registered helper in a process of its own. It should end
+// with its standard input, whatever becomes of this process.
 func Helper(ctx context.Context, name string, args ...string) (*exec.Cmd, error) {
 	self, err := os.Executable()
 	if err != nil {

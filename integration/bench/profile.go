@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"time"
 )
 
@@ -26,18 +28,42 @@ func profile(ctx context.Context, e Env, name string, rate int, length time.Dura
 	if _, err := r.call(ctx, v, 1, rate, 2*time.Second); err != nil {
 		return err
 	}
-	taken := make(chan error, 1)
-	go func() { taken <- fetchProfile(ctx, v.sidecar.URL, filepath.Join(e.Dir, name+".pprof"), length) }()
-	_, err = r.call(ctx, v, 2, rate, length)
-	if failed := <-taken; failed != nil {
-		return failed
-	}
-	return err
+	return whileProfiled(ctx, v.sidecar.URL, e.profile(name), length, func() error {
+		_, err := r.call(ctx, v, 2, rate, length)
+		return err
+	})
 }
 
-// fetchProfile writes a CPU profile of the next seconds to a file.
-func fetchProfile(ctx context.Context, admin, file string, length time.Duration) error {
-	url := fmt.Sprintf("%s/debug/pprof/profile?seconds=%d", admin, int(length.Seconds()))
+// profile is the file of a profile, which [publish] finds.
+func (e Env) profile(name string) string { return filepath.Join(e.Dir, name+".pprof") }
+
+// profiled runs f and writes a CPU profile of this process meanwhile. Rounds that count are
+// taken without: profiling costs.
+func (e Env) profiled(name string, f func() error) (err error) {
+	to, err := os.Create(e.profile(name))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, to.Close()) }()
+	if err := pprof.StartCPUProfile(to); err != nil {
+		return err
+	}
+	defer pprof.StopCPUProfile()
+	return f()
+}
+
+// whileProfiled runs f while a CPU profile of a sidecar is taken for some seconds.
+func whileProfiled(ctx context.Context, admin, file string, length time.Duration, f func() error) error {
+	taken := make(chan error, 1)
+	go func() {
+		taken <- fetchProfile(ctx, fmt.Sprintf("%s/debug/pprof/profile?seconds=%d", admin, int(length.Seconds())), file)
+	}()
+	err := f()
+	return errors.Join(err, <-taken)
+}
+
+// fetchProfile writes a profile of a sidecar to a file.
+func fetchProfile(ctx context.Context, url, file string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err

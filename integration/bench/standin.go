@@ -245,6 +245,11 @@ log: {level: error}
 	}
 	cmd := exec.CommandContext(ctx, e.Busylamp, "run", "-c", config)
 	cmd.Stderr = os.Stderr
+	env, err := unitEnvironment()
+	if err != nil {
+		return nil, err
+	}
+	cmd.Env = append(os.Environ(), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return nil, err
