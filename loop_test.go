@@ -3,6 +3,9 @@ package busylamp
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -12,7 +15,15 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if noSetback != (setback{}) || !reflect.DeepEqual(noExtras, extras{}) {
+			fmt.Fprintf(os.Stderr, "FAIL: what all publications and people share that have nothing of it is not empty any more: %+v, %+v\n", noSetback, noExtras)
+			code = 1
+		}
+		os.Exit(code)
+	}))
+}
 
 // slowPublisher answers after a while and writes down what it was sent.
 type slowPublisher struct {

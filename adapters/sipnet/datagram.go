@@ -37,6 +37,10 @@ func (p *path) openUDP() error {
 	if p.udp, err = net.ListenUDP("udp", &net.UDPAddr{IP: local.IP, Zone: local.Zone}); err != nil {
 		return p.to("socket to %s: %w", p.addr, err)
 	}
+	if p.out, err = newOutlet(p.udp, p.addr); err != nil {
+		p.udp.Close()
+		return p.to("socket to %s: %w", p.addr, err)
+	}
 	p.from = newOrigin("UDP", p.udp.LocalAddr().(*net.UDPAddr).AddrPort())
 	p.udp.SetReadBuffer(socketBuffer)
 	p.udp.SetWriteBuffer(socketBuffer)
@@ -139,7 +143,7 @@ func (w *waiter) lastMoment(now time.Time) bool {
 // send writes one datagram. If that fails, the next request has a new socket; those under
 // way over this one go on, for what befell this packet need not befall theirs.
 func (p *path) send(data []byte) error {
-	if _, err := p.udp.WriteToUDPAddrPort(data, p.addr); err != nil {
+	if err := p.out.send(data); err != nil {
 		p.broken.Store(true)
 		return p.to("send to %s by UDP: %w", p.addr, cause(err))
 	}

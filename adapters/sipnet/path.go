@@ -23,6 +23,7 @@ type path struct {
 	addr    netip.AddrPort
 	tempo   tempo
 	udp     *net.UDPConn   // nil: over connections only
+	out     outlet         // udp's, to addr
 	from    origin         // udp's
 	broken  atomic.Bool    // udp is not for further requests
 	tls     *identity      // nil: over TCP in the clear

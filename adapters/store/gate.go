@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -152,11 +153,23 @@ func (f *gatedFile) WriteAt(p []byte, at int64) (int, error) {
 	return len(p), f.change("write", func() error { _, err := f.File.WriteAt(p, at); return err })
 }
 
-func (f *gatedFile) Sync() error     { return f.change("sync", f.File.Sync) }
-func (f *gatedFile) SyncData() error { return f.change("sync", f.File.SyncData) }
+func (f *gatedFile) Sync() error     { return f.sync(f.File.Sync) }
+func (f *gatedFile) SyncData() error { return f.sync(f.File.SyncData) }
+
+// sync is a change whose time counts.
+func (f *gatedFile) sync(sync func() error) error {
+	began := time.Now()
+	defer func() { syncTime.Add(int64(time.Since(began))) }()
+	return f.change("sync", sync)
+}
+
+var syncTime atomic.Int64
+
+// SyncTime returns how long this process has waited for disks to sync, in all stores.
+func SyncTime() time.Duration { return time.Duration(syncTime.Load()) }
 
 func (f *gatedFile) SyncTo(length int64) (full bool, err error) {
-	err = f.change("sync", func() (err error) { full, err = f.File.SyncTo(length); return err })
+	err = f.sync(func() (err error) { full, err = f.File.SyncTo(length); return err })
 	return full, err
 }
 

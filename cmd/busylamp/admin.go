@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -68,10 +69,21 @@ func (s *sidecar) routes(ctx context.Context) http.Handler {
 	mux.HandleFunc("POST /api/v1/watch", s.watch)
 	mux.HandleFunc("POST /api/v1/resync", s.postResync)
 	// What it costs, for go tool pprof; a profile takes at most the server's WriteTimeout.
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/", fromHere(pprof.Index))
+	mux.HandleFunc("GET /debug/pprof/profile", fromHere(pprof.Profile))
 	mux.HandleFunc("GET /api/v1/trace", func(w http.ResponseWriter, r *http.Request) { s.trace(ctx, w, r) })
 	return mux
+}
+
+// fromHere serves this host alone, whatever the interface listens on: a profile costs time.
+func fromHere(serve http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if from, err := netip.ParseAddrPort(r.RemoteAddr); err != nil || !from.Addr().Unmap().IsLoopback() {
+			http.Error(w, "profiles are for this host alone: ask 127.0.0.1", http.StatusForbidden)
+			return
+		}
+		serve(w, r)
+	}
 }
 
 // engineTime bounds how long a request waits for the engine.

@@ -7,16 +7,21 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/busylamp/busylamp/adapters/store"
 )
 
 // A sidecar does little at a time, many times a second: on several processors most of what it
 // costs would be threads that wake each other. So it uses one, which leaves the others to the
-// proxy, and takes more when one is not enough. GOMAXPROCS, where it is set, counts instead.
+// proxy, and takes more when one is not enough. A disk that is slow to sync counts as well: Go
+// leaves the processor to a system call for up to 10 ms before it finds that it blocks, and with
+// one nobody is told of anything meanwhile. GOMAXPROCS, where it is set, counts instead.
 const (
 	processorsEvery = time.Second
 	busyFrom        = 0.75 // of its processors: one more
 	idleBelow       = 0.40 // of what it would have with one less, for idleFor times: one less
 	idleFor         = 10
+	slowDisk        = 0.02 // of the time that a sync lasts: at least two
 )
 
 // processors is how many are used, by how busy they were.
@@ -25,12 +30,14 @@ type processors struct {
 	quiet     int // times in a row
 }
 
-// next takes how many processors' time was used of late, and returns how many to use.
-func (p *processors) next(used float64) int {
+// next takes how many processors' time was used of late, and what part of the time the disk was
+// syncing, and returns how many to use.
+func (p *processors) next(used, syncing float64) int {
+	slow := syncing > slowDisk
 	switch {
-	case used > busyFrom*float64(p.now) && p.now < p.most:
+	case (used > busyFrom*float64(p.now) || slow && p.now == 1) && p.now < p.most:
 		p.now, p.quiet = p.now+1, 0
-	case p.now > 1 && used < idleBelow*float64(p.now-1):
+	case p.now > 1 && used < idleBelow*float64(p.now-1) && (!slow || p.now > 2):
 		if p.quiet++; p.quiet == idleFor {
 			p.now, p.quiet = p.now-1, 0
 		}
@@ -55,19 +62,19 @@ func tuneProcessors(ctx context.Context, environ []string) {
 	p := processors{now: 1, most: allProcessors}
 	tick := time.NewTicker(processorsEvery)
 	defer tick.Stop()
-	last, at := cpuTime(), time.Now()
+	last, synced, at := cpuTime(), store.SyncTime(), time.Now()
 	for {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return
 		}
-		cpu, now := cpuTime(), time.Now()
-		before := p.now
-		if n := p.next((cpu - last).Seconds() / now.Sub(at).Seconds()); n != before {
+		cpu, sync, now := cpuTime(), store.SyncTime(), time.Now()
+		before, took := p.now, now.Sub(at).Seconds()
+		if n := p.next((cpu-last).Seconds()/took, (sync-synced).Seconds()/took); n != before {
 			runtime.GOMAXPROCS(n)
 		}
-		last, at = cpu, now
+		last, synced, at = cpu, sync, now
 	}
 }
 

@@ -115,10 +115,8 @@ func (r *registry) publish(m request, at int64) (status int, tag uint32) {
 	return 200, u.tag
 }
 
-// live returns how many publications there are at a time, how many of them are lit, and how
-// many users have more than one.
-func (r *registry) live(at int64) (live, lit, doubled int) {
-	of := make(map[int32]int)
+// live returns how many publications there are at a time, and how many of them are lit.
+func (r *registry) live(at int64) (live, lit int) {
 	for _, p := range r.all {
 		if !p.live || p.until < at {
 			continue
@@ -127,11 +125,8 @@ func (r *registry) live(at int64) (live, lit, doubled int) {
 		if p.lit {
 			lit++
 		}
-		if of[p.user]++; of[p.user] == 2 {
-			doubled++
-		}
 	}
-	return live, lit, doubled
+	return live, lit
 }
 
 // latencies returns the times from the 200 OK to the PUBLISH, in order, of all users that had

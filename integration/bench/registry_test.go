@@ -51,8 +51,8 @@ func TestRegistry(t *testing.T) {
 	if status != 200 || second == first {
 		t.Errorf("refresh: %d %q", status, second)
 	}
-	if live, lit, doubled := r.live(4); live != 1 || lit != 1 || doubled != 0 {
-		t.Errorf("live %d, lit %d, doubled %d after a refresh without a body", live, lit, doubled)
+	if live, lit := r.live(4); live != 1 || lit != 1 {
+		t.Errorf("live %d, lit %d after a refresh without a body", live, lit)
 	}
 	for name, tag := range map[string]string{"old": first, "strange": "strange", "somebody else's": tagPrefix + "100000000"} {
 		if status, _ := send(t, r, publishText("a1", "z3"+name, tag, 600, busy), 5); status != 412 {
@@ -60,16 +60,16 @@ func TestRegistry(t *testing.T) {
 		}
 	}
 	send(t, r, publishText("a1", "z4", "", 600, busy), 6)
-	if live, lit, doubled := r.live(7); live != 2 || lit != 2 || doubled != 1 {
-		t.Errorf("live %d, lit %d, doubled %d after a second initial one", live, lit, doubled)
+	if live, lit := r.live(7); live != 2 || lit != 2 {
+		t.Errorf("live %d, lit %d after a second initial one", live, lit)
 	}
 	if status, _ := send(t, r, publishText("a1", "z5", second, 0, ""), 8); status != 200 {
 		t.Errorf("remove: %d", status)
 	}
-	if live, _, _ := r.live(int64(600*time.Second) + 5); live != 1 {
+	if live, _ := r.live(int64(600*time.Second) + 5); live != 1 {
 		t.Errorf("live %d shortly before the end", live)
 	}
-	if live, _, _ := r.live(int64(600*time.Second) + 7); live != 0 {
+	if live, _ := r.live(int64(600*time.Second) + 7); live != 0 {
 		t.Errorf("live %d after the end", live)
 	}
 	want := Counts{Initial: 2, Refresh: 1, Remove: 1, Unknown: 3, Repeats: 1}
@@ -83,12 +83,12 @@ func TestRegistry(t *testing.T) {
 func TestTerminated(t *testing.T) {
 	r := newRegistry()
 	_, tag := send(t, r, publishText("b7", "z1", "", 43200, "<state>early</state>"), 1)
-	if _, lit, _ := r.live(1); lit != 1 || r.confirmed() != 0 {
+	if _, lit := r.live(1); lit != 1 || r.confirmed() != 0 {
 		t.Errorf("early: lit %d, confirmed %d", lit, r.confirmed())
 	}
 	_, tag = send(t, r, publishText("b7", "z2", tag, 43200, "<state>confirmed</state>"), 2)
 	send(t, r, publishText("b7", "z3", tag, 10, "<state>terminated</state>"), 3)
-	if live, lit, _ := r.live(4); live != 1 || lit != 0 || r.confirmed() != 1 {
+	if live, lit := r.live(4); live != 1 || lit != 0 || r.confirmed() != 1 {
 		t.Errorf("live %d, lit %d, confirmed %d", live, lit, r.confirmed())
 	}
 }

@@ -19,10 +19,9 @@ import (
 // Standing is what a responder has seen since its last reset.
 type Standing struct {
 	Counts
-	Live    int // publications
-	Lit     int // those whose document says: in a call
-	Doubled int // users with more than one
-	Users   int // who were ever said to be in a call
+	Live  int // publications
+	Lit   int // those whose document says: in a call
+	Users int // who were ever said to be in a call
 	// From the 200 OK at the proxy to the PUBLISH at the responder, by users; with -tap alone.
 	Times []time.Duration
 	None  int // users who had a 200 OK and no PUBLISH
@@ -137,7 +136,7 @@ func (r *responder) report() (s Standing) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s.Counts = r.Counts
-	s.Live, s.Lit, s.Doubled = r.live(time.Now().UnixNano())
+	s.Live, s.Lit = r.live(time.Now().UnixNano())
 	s.Times, s.None = r.latencies()
 	s.Users = r.confirmed()
 	return s
