@@ -31,7 +31,8 @@ func init() {
 		Name: "live",
 		What: "how cost grows with live presentities",
 		How: "The stand-ins of goal 8 and one sidecar, in which more and more calls are up; at each of ten sizes 1,000 calls a second begin " +
-			"and as many end, for 8 s. CPU and resident memory are the whole sidecar's.",
+			"and as many end, for 8 s. CPU and resident memory are the whole sidecar's. Each size is taken right after the calls that make it up " +
+			"have begun: where those are many (100,000 and more), busylamp still has the second processor that it took for them, and a call costs half as much again.",
 		Plots: []Plot{
 			{File: "live-cpu", Title: "busylamp's CPU per call, 1,000 calls/s", XLabel: "live presentities", Unit: "us", LogX: true,
 				Lines: []Line{{"cpu by live", "busylamp"}}},
