@@ -144,8 +144,4 @@ var seededBugs = []seededBug{
 	{"of two clocks of a person the later is set", "clocks.go",
 		`if at > 0 && (next == 0 || at < next) {`,
 		`if at > 0 && at > next {`},
-	{"after one of a person's clocks the next is not set", "clocks.go",
-		`e.rearm(who)
-	e.forgetIdle(who)`,
-		`e.forgetIdle(who)`},
 }

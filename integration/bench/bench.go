@@ -79,16 +79,21 @@ func (c choice) write(outcomes []Outcome, e Env, whole bool) error {
 		errs = append(errs, writeRaw(c.raw, outcomes))
 	}
 	if c.out == "" && c.only == "" && !e.Quick && whole {
-		root, err := stack.Root()
-		if err != nil {
+		var err error
+		if c.out, err = pageFolder(); err != nil {
 			return errors.Join(append(errs, err)...)
 		}
-		c.out = filepath.Join(root, "integration", "bench")
 	}
 	if c.out != "" {
 		errs = append(errs, publish(outcomes, e, c.out))
 	}
 	return errors.Join(errs...)
+}
+
+// pageFolder is where the page is kept.
+func pageFolder() (string, error) {
+	root, err := stack.Root()
+	return filepath.Join(root, "integration", "bench"), err
 }
 
 func (m Measure) outcome(ctx context.Context, e Env) (Outcome, error) {
@@ -98,14 +103,19 @@ func (m Measure) outcome(ctx context.Context, e Env) (Outcome, error) {
 		return o, err
 	}
 	o.Took = time.Since(o.Began)
-	for _, g := range m.Goals {
+	return o, o.judge()
+}
+
+// judge compares the samples with the measure's goals.
+func (o *Outcome) judge() error {
+	for _, g := range o.Measure.Goals {
 		r, err := judge(g, o.Samples)
 		if err != nil {
-			return o, err
+			return err
 		}
 		o.Results = append(o.Results, r)
 	}
-	return o, nil
+	return nil
 }
 
 // results returns all lines of the table: the goals in their order, then what is only told.

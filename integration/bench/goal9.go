@@ -42,7 +42,7 @@ func init() {
 		How: "A sender in a process of its own writes netstrings of busylamp.cfg's lines over TCP, at most 400,000 events a second (250,000 in " +
 			"frames of 20): 250,000 calls between 200,000 users, 5,000 at a time. The guard, kamevapi, the decoder, the sequence and the engine with a directory, and no publisher, take " +
 			"them. The clock runs until the engine has the last event. The goal is taken with 4 events in a frame: at such a rate busylamp.cfg's drain, " +
-			"once a millisecond, finds 200 lines and fills its frames (64 lines or 6,000 bytes), so 4 is on the safe side. Wrong is what was dropped, " +
+			"each half millisecond, finds 100 lines and fills its frames (64 lines or 6,000 bytes), so 4 is on the safe side. Wrong is what was dropped, " +
 			"taken for lost, asked for again, and every user who is not as the events say at the end. " +
 			"Then 1,000 frames a second of one event: there, CPU time is that of waking up.",
 		Goals: []Goal{

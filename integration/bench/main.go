@@ -20,6 +20,7 @@ func run() int {
 		quick  = flag.Bool("quick", false, "short runs, to see that it works (writes no page)")
 		raw    = flag.String("json", "", "write all samples to `FILE`, too")
 		out    = flag.String("out", "", "write page, plots and raw figures to this `FOLDER`, of a short or partial run, too (default integration/bench, of a whole run)")
+		redraw = flag.Bool("redraw", false, "measure nothing: write the page and the plots anew from results.json, after floors.md or how they are drawn has changed")
 		binary = flag.String("busylamp", "bin/busylamp", "the `FILE` that is measured where a proxy is")
 		list   = flag.Bool("list", false, "list the measures")
 		kid    = flag.String("child", "", "measure `NAME` in this process, samples to standard output (the bench calls itself so)")
@@ -48,6 +49,8 @@ func run() int {
 			break
 		}
 		err = h(ctx, flag.Args())
+	case *redraw:
+		err = redrawPage()
 	case *kid != "":
 		err = child(ctx, *kid, Env{Quick: *quick, Dir: *dir, Busylamp: *binary, Progress: progressOf(*kid)}, os.Stdout)
 	default:

@@ -2,6 +2,7 @@ package main
 
 import (
 	_ "embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -34,17 +35,66 @@ quartiles. A goal counts as missed when it is missed by more than that. Do not e
 
 // publish writes the page, the raw figures, the plots and the profiles' tops.
 func publish(outcomes []Outcome, e Env, dir string) error {
+	errs := []error{drawPlots(outcomes, dir)}
+	tops, err := writeProfiles(e.Dir, filepath.Join(dir, profileDir))
+	errs = append(errs, err)
+	errs = append(errs, writeRaw(filepath.Join(dir, rawFile), outcomes))
+	text := page(outcomes, surroundings(e.Busylamp), tops, floors)
+	return errors.Join(append(errs, os.WriteFile(filepath.Join(dir, pageFile), []byte(text), 0o644))...)
+}
+
+func drawPlots(outcomes []Outcome, dir string) error {
 	var errs []error
 	for _, o := range outcomes {
 		for _, p := range o.Measure.Plots {
 			errs = append(errs, p.draw(o.Samples, filepath.Join(dir, p.File+".svg")))
 		}
 	}
-	tops, err := writeProfiles(e.Dir, filepath.Join(dir, profileDir))
-	errs = append(errs, err)
-	errs = append(errs, writeRaw(filepath.Join(dir, rawFile), outcomes))
-	text := page(outcomes, surroundings(e.Busylamp), tops, floors)
-	return errors.Join(append(errs, os.WriteFile(filepath.Join(dir, pageFile), []byte(text), 0o644))...)
+	return errors.Join(errs...)
+}
+
+// redrawPage writes the page and the plots anew from what was measured. What is said of the
+// machine stays.
+func redrawPage() error {
+	dir, err := pageFolder()
+	if err != nil {
+		return err
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, rawFile))
+	if err != nil {
+		return fmt.Errorf("-redraw: %w: run make bench first", err)
+	}
+	var outcomes []Outcome
+	if err := json.Unmarshal(raw, &outcomes); err != nil {
+		return fmt.Errorf("-redraw: %s: %w", rawFile, err)
+	}
+	for i := range outcomes {
+		o := &outcomes[i]
+		at := slices.IndexFunc(all, func(m Measure) bool { return m.Name == o.Name })
+		if at < 0 {
+			return fmt.Errorf("-redraw: %s has the measure %s, which there is no more: run make bench", rawFile, o.Name)
+		}
+		o.Measure = all[at]
+		if err := o.judge(); err != nil {
+			return fmt.Errorf("-redraw: %s: %w", o.Name, err)
+		}
+	}
+	old, err := os.ReadFile(filepath.Join(dir, pageFile))
+	if err != nil {
+		return err
+	}
+	before, _, _ := strings.Cut(string(old), "\n## ")
+	var facts, tops []string
+	for line := range strings.Lines(before) {
+		if fact, ok := strings.CutPrefix(line, "- "); ok {
+			facts = append(facts, strings.TrimSpace(fact))
+		}
+	}
+	files, err := filepath.Glob(filepath.Join(dir, profileDir, "*.txt"))
+	for _, f := range files {
+		tops = append(tops, filepath.Base(f))
+	}
+	return errors.Join(err, drawPlots(outcomes, dir), os.WriteFile(filepath.Join(dir, pageFile), []byte(page(outcomes, facts, tops, floors)), 0o644))
 }
 
 // page renders the page. facts are lines on machine and versions, tops the names of profiles.

@@ -11,6 +11,7 @@ import (
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgsvg"
 )
 
 // lineColors tell lines apart, also for those who see no red or no green (Okabe and Ito).
@@ -59,10 +60,8 @@ func (p Plot) draw(samples []Sample, file string) error {
 		out.Y.Min, out.Y.Max = 0, out.Y.Max*(1.1+0.08*float64(len(p.Lines)))
 	}
 	out.Legend.Top, out.Legend.Left, out.Legend.Padding = true, true, vg.Points(2)
-	to, err := out.WriterTo(16*vg.Centimeter, 10*vg.Centimeter, "svg")
-	if err != nil {
-		return fmt.Errorf("plot %s: %w", p.File, err)
-	}
+	to := vgsvg.New(16*vg.Centimeter, 10*vg.Centimeter)
+	out.Draw(draw.Crop(draw.New(to), 0, -vg.Points(20), 0, -vg.Points(4))) // the last label is wider than the plot
 	f, err := os.Create(file)
 	if err != nil {
 		return err
