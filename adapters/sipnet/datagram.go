@@ -143,7 +143,13 @@ func (w *waiter) lastMoment(now time.Time) bool {
 // send writes one datagram. If that fails, the next request has a new socket; those under
 // way over this one go on, for what befell this packet need not befall theirs.
 func (p *path) send(data []byte) error {
-	if err := p.out.send(data); err != nil {
+	var err error
+	if p.out.conn != nil {
+		err = p.out.send(data)
+	} else {
+		_, err = p.udp.WriteToUDPAddrPort(data, p.addr)
+	}
+	if err != nil {
 		p.broken.Store(true)
 		return p.to("send to %s by UDP: %w", p.addr, cause(err))
 	}

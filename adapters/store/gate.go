@@ -159,14 +159,18 @@ func (f *gatedFile) SyncData() error { return f.sync(f.File.SyncData) }
 // sync is a change whose time counts.
 func (f *gatedFile) sync(sync func() error) error {
 	began := time.Now()
-	defer func() { syncTime.Add(int64(time.Since(began))) }()
+	defer func() {
+		syncTime.Add(int64(time.Since(began)))
+		syncs.Add(1)
+	}()
 	return f.change("sync", sync)
 }
 
-var syncTime atomic.Int64
+var syncs, syncTime atomic.Int64
 
-// SyncTime returns how long this process has waited for disks to sync, in all stores.
-func SyncTime() time.Duration { return time.Duration(syncTime.Load()) }
+// Syncs returns how often this process has had disks sync, in all stores, and how long that
+// took.
+func Syncs() (n int64, took time.Duration) { return syncs.Load(), time.Duration(syncTime.Load()) }
 
 func (f *gatedFile) SyncTo(length int64) (full bool, err error) {
 	err = f.sync(func() (err error) { full, err = f.File.SyncTo(length); return err })

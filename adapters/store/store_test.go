@@ -227,3 +227,15 @@ func TestPanic(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestSyncs: what is settled has the disk sync, and that is counted with its time.
+func TestSyncs(t *testing.T) {
+	t.Parallel()
+	s := open(t, place(t), Options{every: -1})
+	n, took := Syncs()
+	commit(t, s, puts(0, 10)...)
+	settled(t, s)
+	if again, later := Syncs(); again <= n || later <= took {
+		t.Errorf("%d syncs in %v before, %d in %v after", n, took, again, later)
+	}
+}

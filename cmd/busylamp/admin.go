@@ -78,8 +78,10 @@ func (s *sidecar) routes(ctx context.Context) http.Handler {
 // fromHere serves this host alone, whatever the interface listens on: a profile costs time.
 func fromHere(serve http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if from, err := netip.ParseAddrPort(r.RemoteAddr); err != nil || !from.Addr().Unmap().IsLoopback() {
-			http.Error(w, "profiles are for this host alone: ask 127.0.0.1", http.StatusForbidden)
+		from, err := netip.ParseAddrPort(r.RemoteAddr)
+		forwarded := r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != "" // by a proxy on this host
+		if err != nil || !from.Addr().Unmap().IsLoopback() || forwarded {
+			http.Error(w, "profiles are for this host alone, over loopback (admin: 127.0.0.1:9448)", http.StatusForbidden)
 			return
 		}
 		serve(w, r)

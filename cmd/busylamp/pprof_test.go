@@ -20,5 +20,10 @@ func TestProfilesAreLocal(t *testing.T) {
 		if w.Code != want {
 			t.Errorf("from %q: %d, want %d", from, w.Code, want)
 		}
+		r.Header.Set("X-Forwarded-For", "192.0.2.1")
+		w = httptest.NewRecorder()
+		if routes.ServeHTTP(w, r); w.Code != http.StatusForbidden {
+			t.Errorf("from %q for another: %d", from, w.Code)
+		}
 	}
 }

@@ -21,7 +21,7 @@ const (
 	busyFrom        = 0.75 // of its processors: one more
 	idleBelow       = 0.40 // of what it would have with one less, for idleFor times: one less
 	idleFor         = 10
-	slowDisk        = 0.02 // of the time that a sync lasts: at least two
+	slowDisk        = 2 * time.Millisecond // that a sync lasts: at least two
 )
 
 // processors is how many are used, by how busy they were.
@@ -30,10 +30,10 @@ type processors struct {
 	quiet     int // times in a row
 }
 
-// next takes how many processors' time was used of late, and what part of the time the disk was
-// syncing, and returns how many to use.
-func (p *processors) next(used, syncing float64) int {
-	slow := syncing > slowDisk
+// next takes how many processors' time was used of late, and how long the disk took to
+// sync, and returns how many to use.
+func (p *processors) next(used float64, sync time.Duration) int {
+	slow := sync > slowDisk
 	switch {
 	case (used > busyFrom*float64(p.now) || slow && p.now == 1) && p.now < p.most:
 		p.now, p.quiet = p.now+1, 0
@@ -62,19 +62,21 @@ func tuneProcessors(ctx context.Context, environ []string) {
 	p := processors{now: 1, most: allProcessors}
 	tick := time.NewTicker(processorsEvery)
 	defer tick.Stop()
-	last, synced, at := cpuTime(), store.SyncTime(), time.Now()
+	last, at := cpuTime(), time.Now()
+	syncs, syncTime := store.Syncs()
 	for {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return
 		}
-		cpu, sync, now := cpuTime(), store.SyncTime(), time.Now()
-		before, took := p.now, now.Sub(at).Seconds()
-		if n := p.next((cpu-last).Seconds()/took, (sync-synced).Seconds()/took); n != before {
+		cpu, now := cpuTime(), time.Now()
+		n, took := store.Syncs()
+		before := p.now
+		if n := p.next((cpu-last).Seconds()/now.Sub(at).Seconds(), (took-syncTime)/time.Duration(max(n-syncs, 1))); n != before {
 			runtime.GOMAXPROCS(n)
 		}
-		last, synced, at = cpu, sync, now
+		last, at, syncs, syncTime = cpu, now, n, took
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -75,10 +76,19 @@ func keepAwake(ctx context.Context, core int) (stop func(), err error) {
 	if err != nil {
 		return nil, err
 	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	return func() { _ = in.Close(); _ = cmd.Wait() }, nil
+	stop = func() { _ = in.Close(); _ = cmd.Wait() }
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		stop()
+		return nil, fmt.Errorf("core %d is not kept awake: %w", core, err)
+	}
+	return stop, nil
 }
 
 // spin is that process. It ends with its standard input.
@@ -104,6 +114,7 @@ func spin(_ context.Context, args []string) error {
 	if err := unix.SchedSetAttr(0, &unix.SchedAttr{Policy: unix.SCHED_IDLE}, 0); err != nil {
 		return fmt.Errorf("spin: SCHED_IDLE: %w", err)
 	}
+	fmt.Println("spinning")
 	for {
 		select {
 		case <-over:

@@ -19,6 +19,7 @@ import (
 type Outcome struct {
 	Measure Measure `json:"-"`
 	Name    string
+	How     string // the measure's, when it ran
 	Began   time.Time
 	Took    time.Duration
 	Samples []Sample
@@ -97,7 +98,7 @@ func pageFolder() (string, error) {
 }
 
 func (m Measure) outcome(ctx context.Context, e Env) (Outcome, error) {
-	o := Outcome{Measure: m, Name: m.Name, Began: time.Now()}
+	o := Outcome{Measure: m, Name: m.Name, How: m.How, Began: time.Now()}
 	var err error
 	if o.Samples, err = m.run(ctx, e); err != nil {
 		return o, err

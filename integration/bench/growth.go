@@ -99,8 +99,8 @@ func rates(ctx context.Context, e Env) (all []Sample, err error) {
 			add("cpu", "us/call", l.perCall(l.kamailio+l.busylamp))
 			add("failed calls", "", float64(l.Failed))
 			if name != bare {
-				add("p50", "ms", percentile(l.standing.Times, 0.5))
-				add("p99", "ms", percentile(l.standing.Times, 0.99))
+				add("p50", "ms", percentile(l.standing.times(), 0.5))
+				add("p99", "ms", percentile(l.standing.times(), 0.99))
 			}
 		}
 	}

@@ -58,11 +58,10 @@ func latency(ctx context.Context, e Env) (all []Sample, err error) {
 				if err != nil {
 					return nil, fmt.Errorf("%s: %w", name, err)
 				}
-				times := l.standing.Times
-				if len(times) < l.Created {
-					return nil, fmt.Errorf("%s: of %d calls, %d users were seen to be published: does the tap see the phones?", name, l.Created, len(times))
+				if n := len(l.standing.Times); n < l.Created {
+					return nil, fmt.Errorf("%s: of %d calls, %d users were seen to be published: does the tap see the phones?", name, l.Created, n)
 				}
-				times = append(times, slices.Repeat([]time.Duration{10 * time.Second}, l.standing.None)...)
+				times := l.standing.times()
 				all = append(all,
 					Sample{Figure: fmt.Sprintf("p50, %s, %d/s", name, rate), Unit: "ms", Round: round, Value: percentile(times, 0.5)},
 					Sample{Figure: fmt.Sprintf("p99, %s, %d/s", name, rate), Unit: "ms", Round: round, Value: percentile(times, 0.99)},
@@ -71,6 +70,11 @@ func latency(ctx context.Context, e Env) (all []Sample, err error) {
 		}
 	}
 	return all, nil
+}
+
+// times returns the times of all users in order; who was never published had to wait for 10 s.
+func (s Standing) times() []time.Duration {
+	return append(slices.Clone(s.Times), slices.Repeat([]time.Duration{10 * time.Second}, s.None)...)
 }
 
 // percentile returns a time in milliseconds of times in order.

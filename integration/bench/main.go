@@ -50,7 +50,10 @@ func run() int {
 		}
 		err = h(ctx, flag.Args())
 	case *redraw:
-		err = redrawPage()
+		var dir string
+		if dir, err = pageFolder(); err == nil {
+			err = redrawPage(dir)
+		}
 	case *kid != "":
 		err = child(ctx, *kid, Env{Quick: *quick, Dir: *dir, Busylamp: *binary, Progress: progressOf(*kid)}, os.Stdout)
 	default:

@@ -55,11 +55,7 @@ func drawPlots(outcomes []Outcome, dir string) error {
 
 // redrawPage writes the page and the plots anew from what was measured. What is said of the
 // machine stays.
-func redrawPage() error {
-	dir, err := pageFolder()
-	if err != nil {
-		return err
-	}
+func redrawPage(dir string) error {
 	raw, err := os.ReadFile(filepath.Join(dir, rawFile))
 	if err != nil {
 		return fmt.Errorf("-redraw: %w: run make bench first", err)
@@ -123,7 +119,7 @@ func page(outcomes []Outcome, facts, tops []string, floors string) string {
 	}
 	b.WriteString("\n## How each was measured\n\n")
 	for _, o := range outcomes {
-		fmt.Fprintf(&b, "- **%s** (`-only %s`, %v). %s\n", upper(o.Measure.What), o.Name, o.Took.Round(time.Second), o.Measure.How)
+		fmt.Fprintf(&b, "- **%s** (`-only %s`, %v). %s\n", upper(o.Measure.What), o.Name, o.Took.Round(time.Second), o.How)
 	}
 	if floors = strings.TrimSpace(floors); floors != "" {
 		b.WriteString("\n" + floors + "\n")

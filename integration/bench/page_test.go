@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,7 +28,7 @@ func someOutcomes(t *testing.T) []Outcome {
 		}
 	}
 	samples = append(samples, Sample{Figure: "failed", Value: 0})
-	o := Outcome{Measure: m, Name: m.Name, Took: time.Minute, Samples: samples}
+	o := Outcome{Measure: m, Name: m.Name, How: m.How, Took: time.Minute, Samples: samples}
 	for _, g := range m.Goals {
 		r, err := judge(g, samples)
 		if err != nil {
@@ -37,6 +38,37 @@ func someOutcomes(t *testing.T) []Outcome {
 	}
 	grows := Measure{Name: "rates", What: "growth", How: "At sizes.", Plots: []Plot{somePlot}}
 	return []Outcome{o, {Measure: grows, Name: "rates", Samples: growing()}}
+}
+
+// TestRedraw: the page and its plots can be written anew of what is kept of a run, and say of it
+// what they said before, whatever the measure is like by now.
+func TestRedraw(t *testing.T) {
+	dir := t.TempDir()
+	at := slices.IndexFunc(all, func(m Measure) bool { return m.Name == "live" })
+	o := Outcome{Measure: all[at], Name: "live", How: "As it was then.", Took: time.Minute}
+	for _, p := range o.Measure.Plots {
+		for _, l := range p.Lines {
+			o.Samples = append(o.Samples, Sample{Figure: l.Figure, X: 10, Value: 1}, Sample{Figure: l.Figure, X: 100, Value: 2})
+		}
+	}
+	if err := writeRaw(filepath.Join(dir, rawFile), []Outcome{o}); err != nil {
+		t.Fatal(err)
+	}
+	first := page([]Outcome{o}, []string{"2 cores"}, []string{"busylamp.txt"}, floors)
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, pageFile), []byte(first), 0o600), os.Mkdir(filepath.Join(dir, profileDir), 0o700),
+		os.WriteFile(filepath.Join(dir, profileDir, "busylamp.txt"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if err := redrawPage(dir); err != nil {
+		t.Fatal(err)
+	}
+	again, err := os.ReadFile(filepath.Join(dir, pageFile))
+	if err != nil || string(again) != first || !strings.Contains(first, "As it was then.") {
+		t.Errorf("%v: before\n%s\nand now\n%s", err, first, again)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "live-cpu.svg")); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestPage(t *testing.T) {
