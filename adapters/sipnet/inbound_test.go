@@ -270,7 +270,7 @@ func FuzzFramer(f *testing.F) {
 				t.Errorf("%d pings", pings)
 			}
 			for i := range min(len(whole), len(pieces)) {
-				if whole[i] != pieces[i] {
+				if whole[i] != pieces[i] && whole[i] != "" && pieces[i] != "" {
 					t.Errorf("message %d, with glances %v: %q, %q", i, glances, whole[i], pieces[i])
 				}
 			}
@@ -278,19 +278,25 @@ func FuzzFramer(f *testing.F) {
 	})
 }
 
-// asGlimpsed writes a message as the parser has read it: all of it, or of what glance would
-// have taken what that sees.
+// asGlimpsed writes a message as the parser has read it: all of it, or of an answer of 2xx what
+// glance sees of it; "" where the parser does not know whose it is.
 func asGlimpsed(m sip.Message) string {
-	g, ok := glance([]byte(m.String()))
-	res, isResponse := m.(*sip.Response)
-	if !ok || !isResponse {
+	res, ok := m.(*sip.Response)
+	if !ok || res.StatusCode/100 != 2 {
 		return m.String()
+	}
+	if res.Via() == nil || res.CSeq() == nil {
+		return ""
+	}
+	var br branch
+	if value, _ := res.Via().Params.Get("branch"); !br.parse(value) {
+		return ""
 	}
 	short := sip.NewResponse(res.StatusCode, res.Reason)
 	for _, name := range []string{"SIP-ETag", "Expires"} {
 		if h := res.GetHeader(name); h != nil {
-			short.AppendHeader(sip.NewHeader(h.Name(), h.Value()))
+			short.AppendHeader(sip.NewHeader(name, h.Value()))
 		}
 	}
-	return fmt.Sprintf("%s%s %d %s\n%s", cookie, g.branch[:], res.CSeq().SeqNo, res.CSeq().MethodName, short)
+	return fmt.Sprintf("%s%s %d %s\n%s", cookie, br[:], res.CSeq().SeqNo, res.CSeq().MethodName, short)
 }
