@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -30,11 +29,11 @@ func init() {
 
 func awake(ctx context.Context, e Env) (all []Sample, err error) {
 	for core := range runtime.NumCPU() {
-		stop, err := keepAwake(ctx, core)
+		spinning, err := startHelper(ctx, "spin", strconv.Itoa(core))
 		if err != nil {
 			return nil, err
 		}
-		defer stop()
+		defer spinning.stop()
 	}
 	variants := []string{bare, include, pua}
 	r, err := newRig(ctx, e.rig(variants...))
@@ -66,32 +65,7 @@ func awake(ctx context.Context, e Env) (all []Sample, err error) {
 	return all, nil
 }
 
-// keepAwake has a core do something whenever nobody else does.
-func keepAwake(ctx context.Context, core int) (stop func(), err error) {
-	cmd, err := Helper(ctx, "spin", strconv.Itoa(core))
-	if err != nil {
-		return nil, err
-	}
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	stop = func() { _ = in.Close(); _ = cmd.Wait() }
-	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-		stop()
-		return nil, fmt.Errorf("core %d is not kept awake: %w", core, err)
-	}
-	return stop, nil
-}
-
-// spin is that process. It ends with its standard input.
+// spin has a core do something whenever nobody else does. It ends with its standard input.
 func spin(_ context.Context, args []string) error {
 	if len(args) != 1 {
 		return fmt.Errorf("spin: want a core")

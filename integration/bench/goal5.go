@@ -247,28 +247,11 @@ const sampleBody = `<?xml version="1.0" encoding="UTF-8"?>
 
 // startRaw starts a raw responder, and returns its address.
 func startRaw(ctx context.Context, transport string) (addr string, stop func(), err error) {
-	cmd, err := Helper(ctx, "raw", transport)
+	r, err := startHelper(ctx, "raw", transport)
 	if err != nil {
 		return "", nil, err
 	}
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return "", nil, err
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return "", nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return "", nil, err
-	}
-	stop = func() { _ = in.Close(); _ = cmd.Wait() }
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		stop()
-		return "", nil, fmt.Errorf("raw responder: it did not start: %w", err)
-	}
-	return string(bytes.TrimSpace([]byte(line))), stop, nil
+	return r.line, r.stop, nil
 }
 
 // rawResponder answers every PUBLISH by 200 with a new tag, until its standard input ends. It

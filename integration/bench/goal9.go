@@ -108,7 +108,7 @@ type taken struct {
 
 // takeIn takes the events of so many calls, so many in a frame, at so many frames a second.
 func takeIn(ctx context.Context, calls, per, frames int) (r taken, err error) {
-	s, err := startSender(ctx, calls, per, frames)
+	s, err := startHelper(ctx, "evapi-sender", strconv.Itoa(calls), strconv.Itoa(per), strconv.Itoa(frames))
 	if err != nil {
 		return r, err
 	}
@@ -118,7 +118,7 @@ func takeIn(ctx context.Context, calls, per, frames int) (r taken, err error) {
 		return r, err
 	}
 	loop := busylamp.NewLoop(engine, busylamp.LoopConfig{Proxies: []busylamp.Proxy{idleProxy{}}})
-	events := kamailio.NewEvents(kamailio.Config{Name: "proxy", Evapi: s.addr, Log: slog.New(slog.DiscardHandler)}, loop)
+	events := kamailio.NewEvents(kamailio.Config{Name: "proxy", Evapi: s.line, Log: slog.New(slog.DiscardHandler)}, loop)
 	run, end := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -201,37 +201,6 @@ func (idleProxy) List(context.Context) (busylamp.Listing, error) {
 
 func (idleProxy) Details(context.Context, []busylamp.Listed, func([]busylamp.CallEvent)) error {
 	return nil
-}
-
-// sender is the process that stands for the proxy.
-type sender struct {
-	addr string
-	in   io.WriteCloser // a line lets it begin; it ends with it
-	stop func()
-}
-
-func startSender(ctx context.Context, calls, per, frames int) (*sender, error) {
-	cmd, err := Helper(ctx, "evapi-sender", strconv.Itoa(calls), strconv.Itoa(per), strconv.Itoa(frames))
-	if err != nil {
-		return nil, err
-	}
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	s := &sender{in: in, stop: func() { in.Close(); _ = cmd.Wait() }} // it may have been killed with ctx
-	if _, err := fmt.Fscanln(out, &s.addr); err != nil {
-		s.stop()
-		return nil, fmt.Errorf("evapi-sender: %w", err)
-	}
-	return s, nil
 }
 
 // sendEvents is the helper: CALLS, events in a FRAME, FRAMES a second.

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -277,23 +275,12 @@ func publisherName(ctx context.Context, e Env, in *standin) (string, error) {
 
 // fillAndDie has fill done by a process that is killed before it closes the store.
 func fillAndDie(ctx context.Context, dir, publisher string, n int) error {
-	cmd, err := Helper(ctx, "fill", dir, publisher, strconv.Itoa(n))
+	r, err := startHelper(ctx, "fill", dir, publisher, strconv.Itoa(n))
 	if err != nil {
 		return err
 	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	line, err := bufio.NewReader(out).ReadString('\n')
-	_ = cmd.Process.Kill()
-	_ = cmd.Wait()
-	if err != nil || line != "filled\n" {
-		return fmt.Errorf("start: the process that fills a store said %q: %w", line, cmp.Or(err, io.ErrUnexpectedEOF))
-	}
+	_ = r.cmd.Process.Kill() // before its standard input ends
+	r.stop()
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"syscall"
 )
 
@@ -122,6 +124,44 @@ func Helper(ctx context.Context, name string, args ...string) (*exec.Cmd, error)
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return cmd, nil
+}
+
+// running is a helper that is ready.
+type running struct {
+	line string // that it said when it was
+	in   io.WriteCloser
+	cmd  *exec.Cmd
+}
+
+// startHelper starts a helper that says a line when it is ready, and waits for that.
+func startHelper(ctx context.Context, name string, args ...string) (*running, error) {
+	cmd, err := Helper(ctx, name, args...)
+	if err != nil {
+		return nil, err
+	}
+	r := &running{cmd: cmd}
+	if r.in, err = cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	if r.line, err = bufio.NewReader(out).ReadString('\n'); err != nil {
+		r.stop()
+		return nil, fmt.Errorf("helper %s did not start: %w", name, err)
+	}
+	r.line = strings.TrimSpace(r.line)
+	return r, nil
+}
+
+// stop has it end, as its standard input does.
+func (r *running) stop() {
+	_ = r.in.Close()
+	_ = r.cmd.Wait() // it may have been killed with the context
 }
 
 // measures returns the registered measures in the order of their goals.
